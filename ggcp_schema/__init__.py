@@ -1,0 +1,116 @@
+"""The training checkpoints of llama.cpp before GGUF, as Construct structs.
+
+``parse`` reads a file, ``build`` writes one, both through the same structs; ``FormatError`` is all
+that either raises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from construct import Container
+
+from ggcp_schema.checkpoint import CHECKPOINT_FILE
+from ggcp_schema.errors import FormatError, printable
+from ggcp_schema.source import Source, Span
+
+__all__ = ["Checkpoint", "FormatError", "Source", "Span", "build", "parse", "printable"]
+
+
+class Checkpoint:
+    """A parsed checkpoint and the open file that its tensors' data are spans of.
+
+    Use it in a ``with`` statement, or call ``close``.
+
+    Attributes:
+        container: everything in the file, by the names of the schema.
+        source: the open file.
+    """
+
+    def __init__(self, container: Container, source: Source) -> None:
+        self.container = container
+        self.source = source
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["container"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def close(self) -> None:
+        """Close the file; spans cannot be read any more."""
+        self.source.close()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def parse(file: str | os.PathLike[str] | BinaryIO) -> Checkpoint:
+    """Parse a whole checkpoint; tensor data are not read but left as spans of the file.
+
+    Args:
+        file: a name, or a seekable binary file, which is read from its first byte.
+
+    Raises:
+        FormatError: the file cannot be read, or anything in it contradicts the format.
+    """
+    source = Source.open(file) if isinstance(file, (str, os.PathLike)) else Source.over(file)
+    try:
+        return Checkpoint(CHECKPOINT_FILE.parse_stream(source), source)
+    except FormatError as error:
+        source.close()
+        error.file = source.label
+        raise
+    except OSError as error:
+        source.close()
+        raise FormatError(
+            file=source.label,
+            expected="a file that can be read to its end",
+            found=f"«{error.strerror or error}»",
+            hint="the disk cannot read it; copy the file to another disk and try again",
+        ) from error
+
+
+def build(container: Mapping[str, Any] | Checkpoint, file: BinaryIO) -> None:
+    """Write a checkpoint through the structs that parse one.
+
+    Magic, versions of the file, lengths, shapes, padding and the parameter count are derived. The
+    caller gives the counters, the hyperparameters, the data of each tensor (a Span, a little-endian
+    float32 array, a buffer or an iterable of byte blocks) and the members of the optimizer context
+    that carry information.
+
+    Args:
+        container: a parsed checkpoint, or mappings nested as in one.
+        file: a binary file at its first byte.
+
+    Raises:
+        FormatError: a member is missing or contradicts the format, or the file cannot be written.
+            What was written until then stays in ``file``.
+    """
+    members = container.container if isinstance(container, Checkpoint) else container
+    name = getattr(file, "name", None)
+    label = name if isinstance(name, str) else None
+    try:
+        CHECKPOINT_FILE.build_stream(members, file)
+        file.flush()
+    except FormatError as error:
+        error.file = error.file or label
+        raise
+    except OSError as error:
+        raise FormatError(
+            file=label,
+            expected="to write the checkpoint",
+            found=f"«{error.strerror or error}»",
+            hint="make room on the disk, or write to another folder",
+        ) from error

@@ -1,0 +1,128 @@
+"""The file: what its first four bytes say it is, and all that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from construct import Construct
+
+from ggcp_schema.errors import FormatError
+from ggcp_schema.fields import (
+    U32,
+    End,
+    Signature,
+    Struct,
+    computed,
+    derived,
+    field,
+    shown,
+)
+from ggcp_schema.model import Hyperparameters, Model, Training
+from ggcp_schema.optimizer import OptimizerContext
+from ggcp_schema.tensor import ElementCount
+
+# fmt: off
+TrainingCheckpoint = Struct(
+    field("magic", Signature(b"pcgg"),
+        "magic", "The u32 'ggcp', low byte first."),
+    derived("version", U32, 0,
+        "version", "Version of the file; no other was ever released."),
+    field("training", Training,
+        "-", "How far the training got."),
+    field("hyperparameters", Hyperparameters,
+        "hparams", "The sizes of the model."),
+    field("model", Model,
+        "model", "The weights."),
+    computed("parameter_count", ElementCount(Model),
+        "nx", "The elements of all tensors of the model; stored in the optimizer context."),
+    field("optimizer", OptimizerContext(),
+        "opt", "The optimizer context, from which the training goes on."),
+    field("end", End(),
+        "-", "Nothing follows."),
+)
+"""llama.cpp, examples/train-text-from-scratch, ``save_checkpoint_file``."""
+# fmt: on
+
+_ALREADY = "already a GGUF: nothing needs to be converted; give it to llama.cpp as it is"
+_MODEL = "a model, not a training checkpoint: llama.cpp's convert-llama-ggmlv3-to-gguf reads it"
+FOREIGN = {
+    b"GGUF": ("a GGUF file", _ALREADY),
+    b"algg": (
+        "a LoRA adapter (ggla)",
+        "the adapter holds no training state; give the checkpoint that finetune wrote beside it",
+    ),
+    b"tjgg": ("a model file of 2023 (ggjt)", _MODEL),
+    b"fmgg": ("a model file of 2023 (ggmf)", _MODEL),
+    b"lmgg": ("a model file of 2023 (ggml)", _MODEL),
+    b"PK\x03\x04": ("a zip archive", "unpack it and give the .bin file inside"),
+    b"ggcp": (
+        "a checkpoint of a big-endian machine",
+        "only little-endian checkpoints can be read; train or copy on a little-endian machine",
+    ),
+    b"ggcl": (
+        "a LoRA checkpoint of a big-endian machine",
+        "only little-endian checkpoints can be read; train or copy on a little-endian machine",
+    ),
+}
+"""First bytes of files that people take for a checkpoint: what each is, and what to do."""
+
+_MAGICLESS = (
+    "a checkpoint of 17 to 21 May 2023, before the magic (no optimizer state)",
+    "this layout of four days is not supported; open an issue at the project and attach the file",
+)
+
+
+def recognised(head: bytes) -> tuple[str, str]:
+    """Say what a file that is no checkpoint is, from its first 128 bytes, and what to do."""
+    if head[:4] in FOREIGN:
+        return FOREIGN[head[:4]]
+    if head[:2] == b"\x1f\x8b":
+        return "a gzip archive", "unpack it with gunzip and give the file inside"
+    if b"tok_embeddings.weight" in head[32:96]:
+        return _MAGICLESS
+    if not head:
+        return "an empty file", "the training was stopped while saving; look for an older copy"
+    if not head.strip(b"\0"):
+        return "zeros", "the file was never written, or was lost on the disk; look for a copy"
+    return (
+        shown(head[:4]),
+        "give a .bin checkpoint of train-text-from-scratch or finetune from 2023",
+    )
+
+
+class CheckpointFile(Construct):  # type: ignore[misc]
+    """A whole file, whose layout is chosen by its magic."""
+
+    layouts: Mapping[bytes, Struct] = {b"pcgg": TrainingCheckpoint}
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        head = stream.read(128)
+        stream.seek(0)
+        layout = self.layouts.get(head[:4])
+        if layout is None:
+            found, hint = recognised(head)
+            raise FormatError(
+                path="magic",
+                offset=0,
+                expected="'pcgg' (a training checkpoint) or 'lcgg' (a LoRA checkpoint)",
+                found=found,
+                hint=hint,
+            )
+        return layout._parse(stream, context, path)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        magic = obj.get("magic", b"pcgg") if isinstance(obj, Mapping) else b"pcgg"
+        layout = self.layouts.get(magic)
+        if layout is None:
+            raise FormatError(
+                path="magic",
+                offset=0,
+                expected=" or ".join(map(shown, self.layouts)),
+                found=shown(magic),
+                hint="give the magic of a checkpoint, or none for a training checkpoint",
+            )
+        return layout._build(obj, stream, context, path)
+
+
+CHECKPOINT_FILE = CheckpointFile()

@@ -1,0 +1,520 @@
+"""The small vocabulary in which the layouts are written.
+
+Every construct here parses and builds, knows the path and the byte offset of what is wrong, and
+can be walked: a Struct has ``subcons``, a Field its name, C name, meaning and checks, and all
+conditions, counts and shapes are ``this`` expressions that can be printed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from construct import Computed, Construct, Container, ListContainer, Renamed, Subconstruct
+from construct import Struct as ConstructStruct
+from construct.core import FormatField
+from construct.expr import ExprMixin, Path
+
+from ggcp_schema.errors import FormatError
+
+U8 = FormatField("<", "B")
+U32 = FormatField("<", "L")
+I32 = FormatField("<", "l")
+I64 = FormatField("<", "q")
+F32 = FormatField("<", "f")
+
+value = Path("value")
+"""In a check: the value of the field that is checked."""
+
+CUT = "the file is cut short; look for a whole copy of it"
+DAMAGED = "the file is damaged, or not what its first bytes say; look for another copy"
+
+
+class NotANumber(float):
+    """A NaN that remembers its four bytes, so that building writes the same NaN again."""
+
+    payload: bytes
+
+    def __new__(cls, payload: bytes) -> NotANumber:
+        """Keep the payload beside an ordinary NaN."""
+        self = super().__new__(cls, "nan")
+        self.payload = payload
+        return self
+
+
+def compiled(expression: Any) -> Callable[[Any, Any], Any]:
+    """Turn an expression over ``value`` and ``this`` into a function of the two.
+
+    construct evaluates such an expression node by node; a compiled one costs a fifth.
+    """
+    if isinstance(expression, tuple):
+        source = "".join(f"{item!r}," for item in expression)
+        expression = f"({source})"
+    elif callable(expression) and not isinstance(expression, ExprMixin):
+        return lambda _value, this: expression(this)
+    else:
+        expression = repr(expression)
+    names = {"len_": len}
+    function: Callable[[Any, Any], Any] = eval(f"lambda value, this: {expression}", names)
+    return function
+
+
+class Check:
+    """A fact about a field: an expression that holds, what that means in words, what to do if not.
+
+    The words may name fields of the same struct in braces, whose values are filled in, or be a
+    function of ``this``.
+    """
+
+    def __init__(
+        self, expression: Any, expected: str | Callable[[Any], str], hint: str = DAMAGED
+    ) -> None:
+        self.expression = expression
+        self.expected = expected
+        self.hint = hint
+        self._holds = compiled(expression)
+
+    def __call__(self, found: Any, scope: Mapping[str, Any], offset: int | None) -> None:
+        """Raise FormatError unless the fact holds."""
+        if not self._holds(found, scope):
+            words = self.expected
+            raise FormatError(
+                offset=offset,
+                expected=words(scope) if callable(words) else words.format_map(scope),
+                found=shown(found),
+                hint=self.hint,
+            )
+
+
+def shown(found: Any) -> str:
+    """Return a value from a file as text for a message, on one line."""
+    if isinstance(found, bytes):
+        return repr(found[:80])[1:] + (" and more" if len(found) > 80 else "")
+    if isinstance(found, (tuple, list)):
+        return "[" + ", ".join(map(str, found)) + "]"
+    return str(found)
+
+
+def one_of(choices: Iterable[int], names: str, hint: str = DAMAGED) -> Check:
+    """Check that a value is one of the known ones; an unknown one is never taken for another."""
+    first, *others = map(int, choices)
+    expression = value == first
+    for other in others:
+        expression = expression | (value == other)
+    return Check(expression, names, hint)
+
+
+class Field(Renamed):  # type: ignore[misc]
+    """A named member of a Struct.
+
+    Attributes:
+        c_name: what the trainers' C++ source calls it.
+        docs: one line that says what it means, with units.
+        checks: facts that hold for its value, asserted when parsing and when building.
+        derived: for a field that follows from others, an expression over ``this``. It is computed
+            when building, and must agree when parsing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        subcon: Any,
+        c_name: str,
+        docs: str,
+        checks: tuple[Check, ...] = (),
+        derived: Any = None,
+    ) -> None:
+        super().__init__(subcon, newname=name, newdocs=docs)
+        self.c_name = c_name
+        self.derived = derived
+        self._derive = None if derived is None else compiled(derived)
+        self.checks = checks
+        if derived is not None:
+            self.flagbuildnone = True
+
+    def check(self, found: Any, scope: Mapping[str, Any], offset: int | None) -> None:
+        """Raise FormatError unless the value agrees with the fields before it."""
+        if self._derive is not None:
+            wanted = self._derive(None, scope)
+            if found != wanted:
+                raise FormatError(
+                    offset=offset, expected=shown(wanted), found=shown(found), hint=DAMAGED
+                )
+        for check in self.checks:
+            check(found, scope, offset)
+
+    @property
+    def checked(self) -> bool:
+        """Whether anything is asserted about the value."""
+        return self._derive is not None or bool(self.checks)
+
+    def value_to_build(self, given: Any, scope: Mapping[str, Any]) -> Any:
+        """Return what is to be written: the derived value, or the one that was given."""
+        if self._derive is not None:
+            return self._derive(None, scope)
+        return given
+
+
+def field(name: str, subcon: Any, c_name: str, docs: str, *checks: Check) -> Field:
+    """Declare a member that carries information."""
+    return Field(name, subcon, c_name, docs, checks)
+
+
+def derived(
+    name: str, subcon: Any, expression: Any, c_name: str, docs: str, *checks: Check
+) -> Field:
+    """Declare a member that follows from others: computed on build, compared on parse."""
+    return Field(name, subcon, c_name, docs, checks, expression)
+
+
+def computed(name: str, expression: Any, c_name: str, docs: str) -> Field:
+    """Declare a value that takes no bytes: it follows from the fields before it."""
+    return Field(name, Computed(expression), c_name, docs)
+
+
+def read(stream: Any, length: int) -> bytes:
+    """Read exactly ``length`` bytes; the end of the file is a FormatError."""
+    data: bytes = stream.read(length)
+    if len(data) != length:
+        raise FormatError(
+            offset=stream.tell() - len(data),
+            expected=f"{length} bytes",
+            found=f"{len(data)} bytes and the end of the file",
+            hint=CUT,
+        )
+    return data
+
+
+def require_bytes(stream: Any, length: int) -> None:
+    """Make sure that ``length`` bytes are left before they are allocated, looped over or skipped.
+
+    Raises:
+        FormatError: fewer are left.
+    """
+    offset = stream.tell()
+    left = max(stream.size - offset, 0)
+    if length > left:
+        raise FormatError(
+            offset=offset,
+            expected=f"{length} bytes",
+            found=f"{left} bytes and the end of the file",
+            hint=CUT,
+        )
+
+
+class _Run:
+    """Consecutive fields of fixed size: one read and one unpack for all of them."""
+
+    def __init__(self, fields: list[Field]) -> None:
+        self.fields = fields
+        self.packer = struct.Struct("<" + "".join(f.subcon.fmtstr[1:] for f in fields))
+        self.least = self.packer.size
+        sizes = [f.subcon.length for f in fields]
+        self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self._checked = [
+            (f, index, start)
+            for index, (f, start) in enumerate(zip(fields, self.starts, strict=True))
+            if f.checked
+        ]
+        self._names = [f.name for f in fields]
+        self._floats = any(f.subcon.fmtstr[1:] == "f" for f in fields)
+
+    def parse(self, stream: Any, obj: Any, scope: Any) -> None:
+        data = stream.read(self.least)
+        if len(data) != self.least:
+            self._cut(stream.tell() - len(data), len(data))
+        values = self.packer.unpack(data)
+        if self._floats:
+            values = tuple(
+                item if item == item else NotANumber(data[start : start + 4])
+                for item, start in zip(values, self.starts, strict=True)
+            )
+        members = zip(self._names, values, strict=True)
+        for name, item in members:
+            obj[name] = item
+            scope[name] = item
+        for member, index, start in self._checked:
+            try:
+                member.check(values[index], scope, None)
+            except FormatError as error:
+                error.offset = stream.tell() - self.least + start
+                error.within(member.name)
+                raise
+
+    def _cut(self, offset: int, found: int) -> None:
+        starts = zip(self.fields, self.starts, strict=True)
+        member, start = [pair for pair in starts if pair[1] <= found][-1]
+        raise FormatError(
+            path=member.name,
+            offset=offset + start,
+            expected=f"{member.subcon.length} bytes",
+            found=f"{found - start} bytes and the end of the file",
+            hint=CUT,
+        )
+
+    def build(self, obj: Any, stream: Any, scope: Any) -> None:
+        for member in self.fields:
+            item = member.value_to_build(obj.get(member.name), scope)
+            try:
+                _require_value(item)
+                member.check(item, scope, None)
+                packed = _packed(member.subcon, item)
+            except FormatError as error:
+                error.offset = stream.tell()
+                error.within(member.name)
+                raise
+            scope[member.name] = item
+            stream.write(packed)
+
+
+def _require_value(item: Any) -> None:
+    if item is None:
+        raise FormatError(
+            expected="a value",
+            found="none",
+            hint="give the container a member of this name",
+        )
+
+
+def _packed(subcon: Any, item: Any) -> bytes:
+    if isinstance(item, NotANumber):
+        return item.payload
+    try:
+        return struct.pack(subcon.fmtstr, item)
+    except (struct.error, OverflowError) as error:
+        raise FormatError(
+            expected=f"a number that fits {subcon.length} bytes ({subcon.fmtstr[1:]})",
+            found=shown(item),
+            hint="give another value",
+        ) from error
+
+
+class _Member:
+    """One field that is not of fixed size."""
+
+    def __init__(self, member: Field) -> None:
+        self.field = member
+        self.name = member.name
+        self.subcon = member.subcon
+        self.checked = member.checked
+        self.least: int = getattr(member.subcon, "least", 0)
+
+    def parse(self, stream: Any, obj: Any, scope: Any) -> None:
+        offset = stream.tell() if self.checked else None
+        try:
+            item = self.subcon._parse(stream, scope, "")
+            if self.checked:
+                scope[self.name] = item
+                self.field.check(item, scope, offset)
+        except FormatError as error:
+            error.within(self.name)
+            raise
+        obj[self.name] = item
+        scope[self.name] = item
+
+    def build(self, obj: Any, stream: Any, scope: Any) -> None:
+        try:
+            item = self.field.value_to_build(obj.get(self.name), scope)
+            scope[self.name] = item
+            if not self.subcon.flagbuildnone:
+                _require_value(item)
+            if item is not None:
+                self.field.check(item, scope, stream.tell())
+            built = self.subcon._build(item, stream, scope, "")
+            if built is not None:
+                scope[self.name] = built
+        except FormatError as error:
+            error.within(self.name)
+            raise
+
+
+class Struct(ConstructStruct):  # type: ignore[misc]
+    """construct's Struct, whose errors carry the path and the byte offset of the field.
+
+    Members are Fields. Neighbours of fixed size are read at once. The scope of ``this`` holds the
+    members before, ``_`` (the scope outside), ``_root`` and ``_index``.
+    """
+
+    def __init__(self, *subcons: Field) -> None:
+        super().__init__(*subcons)
+        self._steps: list[_Run | _Member] = []
+        run: list[Field] = []
+        for member in subcons:
+            if type(member.subcon) is FormatField:
+                run.append(member)
+                continue
+            if run:
+                self._steps.append(_Run(run))
+                run = []
+            self._steps.append(_Member(member))
+        if run:
+            self._steps.append(_Run(run))
+        self.least = sum(step.least for step in self._steps)
+
+    def _scope(self, context: Any) -> Any:
+        scope = Container(_=context, _index=context.get("_index"))
+        scope["_root"] = context.get("_root", scope)
+        return scope
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        obj = Container()
+        scope = self._scope(context)
+        for step in self._steps:
+            step.parse(stream, obj, scope)
+        return obj
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        if obj is None:
+            obj = {}
+        if not isinstance(obj, Mapping):
+            raise FormatError(
+                offset=stream.tell(),
+                expected="a mapping with " + ", ".join(f.name for f in self.subcons),
+                found=type(obj).__name__,
+                hint="give the members by name",
+            )
+        scope = self._scope(context)
+        scope.update(obj)
+        for step in self._steps:
+            step.build(obj, stream, scope)
+        return scope
+
+
+class Repeated(Subconstruct):  # type: ignore[misc]
+    """As many of the same as ``count`` says; each knows its index as ``this._index``."""
+
+    def __init__(self, count: Any, subcon: Any) -> None:
+        super().__init__(subcon)
+        self.count = count
+        self._count = compiled(count)
+
+    def repetitions(self, scope: Any) -> int:
+        """Return how many there are; ``scope`` is that of the struct around them."""
+        count: int = self._count(None, scope)
+        return count
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        count = self.repetitions(context)
+        offset = stream.tell()
+        least = count * self.subcon.least
+        if least > stream.size - offset:
+            raise FormatError(
+                offset=offset,
+                expected=f"{count} of these, at least {least} bytes",
+                found=f"{max(stream.size - offset, 0)} bytes and the end of the file",
+                hint=CUT,
+            )
+        items = ListContainer()
+        outer = context.get("_index")
+        for index in range(count):
+            context["_index"] = index
+            try:
+                items.append(self.subcon._parse(stream, context, path))
+            except FormatError as error:
+                error.within(f"[{index}]")
+                raise
+        context["_index"] = outer
+        return items
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        count = self.repetitions(context)
+        given = list(obj or ())
+        if len(given) != count:
+            raise FormatError(
+                offset=stream.tell(),
+                expected=f"{count} of these",
+                found=str(len(given)),
+                hint="give as many as the count says",
+            )
+        outer = context.get("_index")
+        for index, item in enumerate(given):
+            context["_index"] = index
+            try:
+                self.subcon._build(item, stream, context, path)
+            except FormatError as error:
+                error.within(f"[{index}]")
+                raise
+        context["_index"] = outer
+        return given
+
+
+class Bytes(Construct):  # type: ignore[misc]
+    """A run of bytes whose length another field says."""
+
+    def __init__(self, length: Any) -> None:
+        super().__init__()
+        self.length = length
+        self._length = compiled(length)
+
+    def _parse(self, stream: Any, context: Any, path: str) -> bytes:
+        length = self._length(None, context)
+        require_bytes(stream, length)
+        return read(stream, length)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        stream.write(obj)
+
+
+class Signature(Construct):  # type: ignore[misc]
+    """Constant bytes."""
+
+    def __init__(self, signature: bytes) -> None:
+        super().__init__()
+        self.signature = signature
+        self.least = len(signature)
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> bytes:
+        offset = stream.tell()
+        found = stream.read(len(self.signature))
+        if found != self.signature:
+            raise FormatError(
+                offset=offset, expected=shown(self.signature), found=shown(found), hint=DAMAGED
+            )
+        return self.signature
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        stream.write(self.signature)
+        return self.signature
+
+
+class AlignTo(Construct):  # type: ignore[misc]
+    """Bytes up to the next multiple of ``alignment`` of the absolute offset in the file.
+
+    The writer seeks over them, so they are zero; another tool may have left something else, which
+    is kept. Building writes what was kept, or zeros where nothing was or its length is another.
+    """
+
+    def __init__(self, alignment: int) -> None:
+        super().__init__()
+        self.alignment = alignment
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> bytes:
+        return read(stream, -stream.tell() % self.alignment)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        length = -stream.tell() % self.alignment
+        stream.write(obj if obj is not None and len(obj) == length else bytes(length))
+
+
+class End(Construct):  # type: ignore[misc]
+    """The end of the file: nothing may follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> None:
+        offset = stream.tell()
+        if stream.read(1):
+            raise FormatError(
+                offset=offset,
+                expected="the end of the file",
+                found=f"{stream.size - offset} bytes more",
+                hint="something was appended, or the file is damaged; look for another copy",
+            )
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        return None

@@ -1,0 +1,288 @@
+"""The tensor record: a small header, alignment to 32 bytes of the file, the data."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from construct import Construct, Container, Subconstruct, len_, this
+
+from ggcp_schema.errors import FormatError
+from ggcp_schema.fields import (
+    U32,
+    AlignTo,
+    Bytes,
+    Check,
+    Repeated,
+    Struct,
+    compiled,
+    derived,
+    field,
+    require_bytes,
+    shown,
+)
+from ggcp_schema.source import Span
+
+ALIGNMENT = 32
+"""Tensor data start at multiples of this in the file (llama.cpp: ``llama_file::write_tensor``)."""
+
+SHORTEST_CUT_NAME = 31
+"""GGML_MAX_NAME was 32 until eaa6ca5a6 (2023-06-26): names were cut at 31 or 32 bytes."""
+
+F32_TYPE = 0
+"""GGML_TYPE_F32, the only type that the trainers wrote."""
+
+
+def element_count(shape: Iterable[int]) -> int:
+    """Return how many elements a tensor of this shape has; one without dimensions has none."""
+    dimensions = tuple(shape)
+    if not dimensions:
+        return 0
+    count = 1
+    for dimension in dimensions:
+        count *= dimension
+    return count
+
+
+class Dimensions(Construct):  # type: ignore[misc]
+    """The number of elements along each dimension, u32 each, the fastest-varying first."""
+
+    def __init__(self, count: Any) -> None:
+        super().__init__()
+        self.count = count
+        self._count = compiled(count)
+
+    def _parse(self, stream: Any, context: Any, path: str) -> tuple[int, ...]:
+        count = self._count(None, context)
+        require_bytes(stream, 4 * count)
+        return struct.unpack(f"<{count}L", stream.read(4 * count))
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        try:
+            stream.write(struct.pack(f"<{len(obj)}L", *obj))
+        except struct.error as error:
+            raise FormatError(
+                offset=stream.tell(),
+                expected="dimensions below 4294967296",
+                found=shown(obj),
+                hint="give smaller hyperparameters",
+            ) from error
+
+
+class TensorData(Construct):  # type: ignore[misc]
+    """Four bytes an element, left where they are: parsing gives a Span and skips them.
+
+    Builds from a Span, a NumPy array or buffer of little-endian float32, or an iterable of byte
+    blocks, one after the other, so that no tensor has to fit in memory.
+    """
+
+    def __init__(self, shape: Any) -> None:
+        super().__init__()
+        self.shape = shape
+        self._shape = compiled(shape)
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Span:
+        shape = self._shape(None, context)
+        length = 4 * element_count(shape)
+        require_bytes(stream, length)
+        offset = stream.tell()
+        stream.seek(offset + length)
+        return Span(stream, offset, length, shape)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        shape = self._shape(None, context)
+        length = 4 * element_count(shape)
+        offset = stream.tell()
+        written = 0
+        for block in blocks(obj, shape):
+            written += len(block)
+            if written > length:
+                break
+            stream.write(block)
+        if written != length:
+            raise FormatError(
+                offset=offset,
+                expected=f"{length} bytes for the shape {shown(shape)}",
+                found=f"{written} bytes" + (" or more" if written > length else ""),
+                hint="give as many elements as the shape says, four bytes each",
+            )
+
+
+def blocks(data: Any, shape: tuple[int, ...]) -> Iterator[Any]:
+    """Yield the bytes of whatever holds a tensor's data, in blocks.
+
+    Raises:
+        FormatError: an array has another type or shape than the tensor.
+    """
+    if data is None:
+        return
+    if isinstance(data, Span):
+        yield from data.blocks()
+        return
+    dtype = getattr(data, "dtype", None)
+    if dtype is not None:
+        if dtype.str != "<f4" or tuple(data.shape) != shape[::-1]:
+            raise FormatError(
+                expected=f"a float32 array of the NumPy shape {shown(shape[::-1])}",
+                found=f"{dtype} {shown(tuple(data.shape))}",
+                hint="NumPy's shape is the checkpoint's, reversed",
+            )
+        yield data.tobytes()
+        return
+    try:
+        view = memoryview(data)
+    except TypeError:
+        for block in data:
+            yield memoryview(block).cast("B")
+        return
+    yield view.cast("B")
+
+
+def _name_fits(this: Any) -> bool:
+    """Tell whether a name is the expected one, or what an old writer left of it."""
+    name: bytes = this["name"]
+    expected: bytes = this["_"]["expected_name"]
+    return name == expected or (len(name) >= SHORTEST_CUT_NAME and expected.startswith(name))
+
+
+def _name_length_fits(this: Any) -> bool:
+    length: int = this["name_length"]
+    expected = len(this["_"]["expected_name"])
+    return length == expected or SHORTEST_CUT_NAME <= length < expected
+
+
+# fmt: off
+TensorRecord = Struct(
+    derived("n_dims", U32, len_(this._.expected_shape),
+        "n_dims", "Number of dimensions; 0 for a tensor that does not exist."),
+    field("name_length", U32,
+        "name_len", "Bytes in the name; 0 for the optimizer's tensors.",
+        Check(_name_length_fits, lambda this: str(len(this["_"]["expected_name"])))),
+    derived("type", U32, F32_TYPE,
+        "type", "Type of the elements: 0, which is F32, the only one that was ever written."),
+    derived("shape", Dimensions(this.n_dims), this._.expected_shape,
+        "ne", "Elements along each dimension, the fastest-varying first."),
+    field("name", Bytes(this.name_length),
+        "name", "The tensor's name, without a NUL; an old writer cut it at 31 bytes or more.",
+        Check(_name_fits, lambda this: shown(this["_"]["expected_name"]))),
+    field("padding", AlignTo(ALIGNMENT),
+        "(seek)", "Zeros up to the next multiple of 32 of the absolute offset in the file."),
+    field("data", TensorData(this.shape),
+        "data", "The elements, four bytes each. The next record starts right behind them."),
+)
+"""llama.cpp, examples/train-text-from-scratch, ``write_tensor`` (e32089b2c to 4072f20bb)."""
+# fmt: on
+
+
+class Tensor(Subconstruct):  # type: ignore[misc]
+    """A tensor record whose name and shape the schema knows.
+
+    Builds from a mapping with ``data`` (and ``name``, ``padding`` to write them as they were), or
+    from the data alone.
+
+    Args:
+        name: the name in the file, where ``{layer}`` stands for the layer's index; the optimizer's
+            tensors have none.
+        shape: one ``this`` expression for each dimension, seen from the struct that holds the
+            tensor. Without any, it is the empty record of a tensor that does not exist.
+    """
+
+    def __init__(self, name: str, *shape: Any) -> None:
+        super().__init__(TensorRecord)
+        self.tensor_name = name
+        self.shape = shape
+        self._shape = compiled(shape)
+        self._name = name.encode().replace(b"{layer}", b"%d")
+        self._in_layer = "{layer}" in name
+        self._pack = struct.Struct(f"<{3 + len(shape)}L").pack
+        shortest = name.replace("{layer}", "0").encode()[:SHORTEST_CUT_NAME]
+        self.least = 12 + 4 * len(shape) + len(shortest)
+        self.flagbuildnone = not shape
+
+    def expected_shape(self, scope: Any) -> tuple[int, ...]:
+        """Return the shape that the fields before demand; ``scope`` is the struct's around it."""
+        shape: tuple[int, ...] = self._shape(None, scope)
+        return shape
+
+    def _expected_name(self, context: Any) -> bytes:
+        return self._name % context["_index"] if self._in_layer else self._name
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        shape, name = self._shape(None, context), self._expected_name(context)
+        start = stream.seek(0, os.SEEK_CUR)  # unlike tell(), without a system call
+        try:
+            header = self._pack(len(shape), len(name), F32_TYPE, *shape) + name
+        except struct.error:  # hyperparameters that lead to a dimension above 32 bits
+            return self._parse_fields(stream, context, shape, name)
+        # Nearly every record is to the byte what this schema would write. Then nothing is left to
+        # check, and all its fields are known; field by field would take three times as long.
+        padding = bytes(-(start + len(header)) % ALIGNMENT)
+        offset = start + len(header) + len(padding)
+        length = 4 * element_count(shape)
+        if stream.read(offset - start) == header + padding and offset + length <= stream.size:
+            stream.seek(length, os.SEEK_CUR)
+            return Container(
+                {
+                    "n_dims": len(shape),
+                    "name_length": len(name),
+                    "type": F32_TYPE,
+                    "shape": shape,
+                    "name": name,
+                    "padding": padding,
+                    "data": Span(stream, offset, length, shape),
+                }
+            )
+        stream.seek(start)
+        return self._parse_fields(stream, context, shape, name)
+
+    def _parse_fields(self, stream: Any, context: Any, shape: tuple[int, ...], name: bytes) -> Any:
+        return TensorRecord._parse(stream, self._expectations(context, shape, name), "")
+
+    def _expectations(self, context: Any, shape: tuple[int, ...], name: bytes) -> Container:
+        return Container(_root=context["_root"], expected_shape=shape, expected_name=name)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        expected = self._expected_name(context)
+        given = obj if isinstance(obj, Mapping) else {"data": obj}
+        name = given.get("name", expected)
+        record = {**given, "name": name, "name_length": len(name)}
+        scope = self._expectations(context, self._shape(None, context), expected)
+        return TensorRecord._build(record, stream, scope, path)
+
+
+class ElementCount:
+    """Expression: the elements of all tensors in a part of the schema, from their shapes.
+
+    Attributes:
+        subcon: the part, a Tensor, Struct or Repeated whose shapes start at ``this._root``.
+    """
+
+    def __init__(self, subcon: Any) -> None:
+        self.subcon = subcon
+
+    def __call__(self, this: Any) -> int:
+        """Return the count; ``this`` is the scope of the whole file."""
+        return _elements(self.subcon, this)
+
+
+def _elements(subcon: Any, scope: Any) -> int:
+    if isinstance(subcon, Tensor):
+        return element_count(subcon.expected_shape(scope))
+    if isinstance(subcon, Repeated):
+        return subcon.repetitions(scope) * _elements(subcon.subcon, scope)
+    return sum(_elements(member.subcon, scope) for member in subcon.subcons)
+
+
+def slots(subcon: Any, scope: Any, path: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield path and expected shape of each tensor in a part of the schema, in file order."""
+    if isinstance(subcon, Tensor):
+        yield path, subcon.expected_shape(scope)
+    elif isinstance(subcon, Repeated):
+        for index in range(subcon.repetitions(scope)):
+            yield from slots(subcon.subcon, scope, f"{path}[{index}]")
+    else:
+        for member in subcon.subcons:
+            inner = f"{path}.{member.name}" if path else member.name
+            yield from slots(member.subcon, scope, inner)
