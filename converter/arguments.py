@@ -1,0 +1,173 @@
+"""The command line's grammar. Loads nothing that takes time, so that --help is fast."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+from converter.version import __version__
+
+EPSILONS = """\
+The epsilon of the RMS norms is not in the file; it was fixed in the trainer:
+  1e-6  from 2023-06-13 (e32089b2c)
+  5e-6  from 2023-07-25 (eb542d393)
+  1e-5  from 2023-08-21 (6381d4e11), and what the historical converter always wrote
+"""
+
+COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
+
+
+def epsilon(text: str) -> float:
+    """Return an epsilon: a number above 0 and below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 1e-38 < number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number such as 1e-5, found {text!r}")
+    return number
+
+
+def whole(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} to {most}, found {text!r}"
+            )
+        return number
+
+    return read
+
+
+def with_default_command(arguments: list[str]) -> list[str]:
+    """Let ``-i IN -o OUT`` without a command convert, as the historical script did."""
+    if any(a in COMMANDS or a in ("-h", "--help", "--version") for a in arguments[:1]):
+        return arguments
+    if arguments and arguments[0].startswith("-"):
+        return ["convert", *arguments]
+    return arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the grammar of all commands."""
+    root = argparse.ArgumentParser(
+        prog="ggcp",
+        description="Rescues models trained with llama.cpp's train-text-from-scratch and finetune "
+        "before GGUF (checkpoints of mid-2023, magic ggcp or ggcl).",
+        epilog="Not sure what a file is? Start with: ggcp inspect FILE",
+    )
+    root.add_argument("--version", action="version", version=f"ggcp {__version__}")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _convert(
+        commands.add_parser(
+            "convert",
+            help="make a GGUF with which the GGUF trainers resume",
+            description="Convert a checkpoint to a GGUF with which the GGUF trainers resume: "
+            "weights, counters and optimizer state, bit for bit.",
+            epilog=EPSILONS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    _verify(
+        commands.add_parser(
+            "verify",
+            help="compare a GGUF with the checkpoint it was made from",
+            description="Compare a GGUF with the checkpoint it was made from: every key, every "
+            "tensor, every byte. Says what differs; exit code 1 if anything does.",
+        )
+    )
+    _synth(
+        commands.add_parser(
+            "synth",
+            help="write a synthetic checkpoint, for tests",
+            description="Write a complete synthetic checkpoint of any size.",
+        )
+    )
+    return root
+
+
+def add_output_options(command: argparse.ArgumentParser) -> None:
+    """Add what all commands that write a file have in common."""
+    command.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    command.add_argument(
+        "--no-fsync",
+        dest="sync",
+        action="store_false",
+        help="do not wait until the data are on the disk; a power cut may then lose OUT",
+    )
+    add_talk_options(command)
+
+
+def add_talk_options(command: argparse.ArgumentParser) -> None:
+    """Add how much a command says."""
+    talk = command.add_mutually_exclusive_group()
+    talk.add_argument("--quiet", "-q", action="store_true", help="only say what goes wrong")
+    talk.add_argument("--verbose", "-v", action="store_true", help="say more")
+
+
+def _convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", nargs="?", help="the checkpoint")
+    command.add_argument("output", metavar="OUT", nargs="?", help="the GGUF to write")
+    command.add_argument("-i", "--input", dest="input_option", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "-o", "--output", dest="output_option", metavar="OUT", help="the GGUF to write"
+    )
+    command.add_argument(
+        "--eps",
+        type=epsilon,
+        metavar="E",
+        help="epsilon of the RMS norms, see below (default: 1e-5)",
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="print metadata and tensors, write nothing"
+    )
+    command.add_argument(
+        "--verify", action="store_true", help="read OUT back and compare it before it is kept"
+    )
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_output_options(command)
+
+
+def _verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument("output", metavar="OUT", help="the GGUF that was made from it")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_talk_options(command)
+
+
+def _synth(command: argparse.ArgumentParser) -> None:
+    count = whole(0)
+    command.add_argument("output", metavar="OUT", help="the checkpoint to write")
+    sizes = command.add_argument_group("hyperparameters")
+    sizes.add_argument("--n-vocab", type=count, default=300, help="tokens (default: 300)")
+    sizes.add_argument("--n-embd", type=count, default=32, help="embedding length (default: 32)")
+    sizes.add_argument(
+        "--n-mult", type=count, default=32, help="feed-forward multiple (default: 32)"
+    )
+    sizes.add_argument("--n-head", type=count, default=4, help="attention heads (default: 4)")
+    sizes.add_argument("--n-layer", type=count, default=2, help="layers (default: 2)")
+    sizes.add_argument("--n-rot", type=count, help="rotated dimensions (default: as the trainer)")
+    state = command.add_argument_group("optimizer")
+    state.add_argument("--optimizer", choices=("adam", "lbfgs"), default="adam")
+    state.add_argument("--optimizer-version", type=int, choices=(0, 1), default=0)
+    state.add_argument(
+        "--with-params", action="store_true", help="version 1 with params, the layout of one commit"
+    )
+    state.add_argument("--past", type=whole(0, 2**31 - 1), default=0, help="losses kept")
+    state.add_argument("--lbfgs-m", type=whole(1, 2**31 - 1), default=6, help="corrections kept")
+    state.add_argument(
+        "--order",
+        choices=("scratch", "flash", "plain"),
+        default="scratch",
+        help="order of the parameters in the optimizer's vectors",
+    )
+    state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
+    command.add_argument("--seed", type=count, default=0, help="same seed, same bytes (default: 0)")
+    add_output_options(command)

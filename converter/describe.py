@@ -1,0 +1,74 @@
+"""A plan as text and as JSON, for --dry-run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from converter.plan import Metadata, Plan, PlannedTensor
+from ggcp_schema import printable
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON values; floats that JSON does not have are texts."""
+    return {
+        "architecture": plan.architecture,
+        "metadata": [
+            {"key": item.key, "type": _type(item), "value": _json_value(item.value)}
+            for item in plan.metadata
+        ],
+        "tensors": [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.shape),
+                "type": tensor.type.name,
+                "bytes": tensor.length,
+            }
+            for tensor in plan.tensors
+        ],
+    }
+
+
+def plan_as_text(plan: Plan) -> str:
+    """Return a plan as two tables: the metadata and the tensors."""
+    metadata: list[tuple[str, ...]] = [("general.architecture", "STRING", plan.architecture)]
+    metadata += [(item.key, _type(item), _text_value(item.value)) for item in plan.metadata]
+    tensors = [_tensor_row(tensor) for tensor in plan.tensors]
+    total = f"{len(plan.tensors)} tensors, {plan.length} bytes of data"
+    return "\n\n".join((_table(metadata), _table(tensors), total))
+
+
+def _tensor_row(tensor: PlannedTensor) -> tuple[str, ...]:
+    shape = " × ".join(map(str, tensor.shape))
+    return (tensor.name, tensor.type.name, shape, f"{tensor.length} bytes")
+
+
+def _type(item: Metadata) -> str:
+    if item.element_type is None:
+        return item.type.name
+    return f"{item.type.name} of {item.element_type.name}"
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_json_value(element) for element in value]
+    if isinstance(value, bytes):
+        return printable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _text_value(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"{len(value)} elements"
+    return printable(value) if isinstance(value, str) else str(value)
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+    return "\n".join(lines)

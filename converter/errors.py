@@ -1,0 +1,31 @@
+"""The one error that leaves this package, besides the schema's FormatError."""
+
+from __future__ import annotations
+
+import os
+
+from ggcp_schema import printable
+
+
+class ConversionError(Exception):
+    """Something other than a file's format stands in the way: names, options, the disk.
+
+    Attributes:
+        file: name of the file it is about.
+        expected: what the conversion needs.
+        found: what there is.
+        hint: what to do next.
+    """
+
+    def __init__(
+        self, file: str | os.PathLike[str], *, expected: str, found: str, hint: str
+    ) -> None:
+        super().__init__(expected, found, hint)
+        self.file = os.fspath(file)
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+
+    def __str__(self) -> str:
+        what = f"expected {self.expected}, found {self.found}; {self.hint}"
+        return f"{printable(self.file)}: {what}"

@@ -1,0 +1,93 @@
+"""What the mapper hands to the writer: plain data, without I/O and without any format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
+
+from ggcp_schema import Span
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One key of a GGUF and its value.
+
+    Attributes:
+        key: the name of the key, such as ``llama.context_length``.
+        type: the type under which the value is written.
+        value: a number, a text or, for an array, a sequence of them.
+        element_type: the type of an array's elements; None for every other type.
+    """
+
+    key: str
+    type: GGUFValueType
+    value: Any
+    element_type: GGUFValueType | None = None
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Bytes that are not in the checkpoint as they stand.
+
+    Attributes:
+        length: bytes.
+        make: returns the bytes, in blocks of bounded size; may be called more than once.
+    """
+
+    length: int
+    make: Callable[[], Iterable[bytes]]
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes in order."""
+        yield from self.make()
+
+
+Part = Span | Computed
+"""Where a run of a tensor's bytes comes from."""
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """One tensor of a GGUF.
+
+    Attributes:
+        name: the name in the GGUF.
+        shape: elements along each dimension, the fastest-varying first, as in the checkpoint.
+        parts: its bytes, one part after the other.
+        type: the type of the elements.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    type: GGMLQuantizationType = GGMLQuantizationType.F32
+
+    @property
+    def length(self) -> int:
+        """Bytes of data, from shape and type."""
+        block, size = GGML_QUANT_SIZES[self.type]
+        return prod(self.shape) // block * size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A GGUF to be written.
+
+    Attributes:
+        architecture: the value of ``general.architecture``, which is the first key.
+        metadata: all other keys, in order.
+        tensors: all tensors, in order.
+    """
+
+    architecture: str
+    metadata: tuple[Metadata, ...]
+    tensors: tuple[PlannedTensor, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes of data of all tensors, without padding."""
+        return sum(tensor.length for tensor in self.tensors)

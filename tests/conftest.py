@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import lzma
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the package `reference`
+
+
+@pytest.fixture(scope="session")
+def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with all fixtures, those kept as .xz unpacked; tests must not write there."""
+    folder = tmp_path_factory.mktemp("fixtures")
+    for path in FIXTURES.iterdir():
+        if path.suffix == ".xz":
+            with lzma.open(path) as packed, (folder / path.stem).open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+        else:
+            shutil.copy(path, folder)
+    return folder
