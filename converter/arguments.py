@@ -15,6 +15,8 @@ The epsilon of the RMS norms is not in the file; it was fixed in the trainer:
   1e-5  from 2023-08-21 (6381d4e11), and what the historical converter always wrote
 """
 
+ORDERS = ("flash", "plain", "scratch")
+
 COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
 
 
@@ -125,6 +127,24 @@ def _convert(command: argparse.ArgumentParser) -> None:
         metavar="E",
         help="epsilon of the RMS norms, see below (default: 1e-5)",
     )
+    resume = command.add_argument_group(
+        "resuming", "make the optimizer state fit the trainer that will read it"
+    )
+    resume.add_argument(
+        "--resume-with",
+        choices=ORDERS,
+        help="order of the trainer's parameters: flash (August 2023 to May 2024), plain (with "
+        "--no-flash, or July 2024), scratch (July 2024, right to left); also scales the moments",
+    )
+    resume.add_argument(
+        "--batch",
+        type=whole(1),
+        metavar="N",
+        help="batch size (-b) of the trainer that wrote IN (default: estimated)",
+    )
+    resume.add_argument(
+        "--order", choices=ORDERS, help="order of the parameters in IN (default: found out)"
+    )
     command.add_argument(
         "--dry-run", action="store_true", help="print metadata and tensors, write nothing"
     )
@@ -164,7 +184,7 @@ def _synth(command: argparse.ArgumentParser) -> None:
     state.add_argument("--lbfgs-m", type=whole(1, 2**31 - 1), default=6, help="corrections kept")
     state.add_argument(
         "--order",
-        choices=("scratch", "flash", "plain"),
+        choices=ORDERS,
         default="scratch",
         help="order of the parameters in the optimizer's vectors",
     )

@@ -31,9 +31,10 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code."""
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             with contextlib.suppress(ValueError):  # not in the main thread
-                signal.signal(getattr(signal, name), _stop)
+                signal.signal(number, _stop)
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else arguments)
@@ -88,6 +89,9 @@ def _settle_names(grammar: ArgumentParser, options: Namespace) -> None:
             if len(given) == 2:
                 grammar.error(f"{name} was given twice: {given[0]!r} and {given[1]!r}")
             setattr(options, name, given[0] if given else None)
+    for name in ("batch", "order"):
+        if getattr(options, name, None) is not None and getattr(options, "resume_with", "") is None:
+            grammar.error(f"--{name} only goes with --resume-with")
     needs_output = not getattr(options, "dry_run", False)
     if hasattr(options, "input") and options.input is None:
         grammar.error("name the checkpoint: ggcp convert IN OUT")

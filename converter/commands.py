@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from converter import terminal
 from converter.carry_out import Writing, Written
-from converter.convert import DEFAULT_EPSILON, plan_conversion
+from converter.convert import ResumeWith, decide
 from converter.convert import convert as run_conversion
 from converter.describe import plan_as_json, plan_as_text
 from converter.terminal import say, say_json
 from ggcp_schema import parse, printable
+from ggcp_schema.order import Order
 
 
 def _writing(options: Namespace) -> Writing:
@@ -34,14 +35,24 @@ def _say_written(written: Written, options: Namespace) -> None:
 
 def convert(options: Namespace) -> int:
     """Make a GGUF with which the GGUF trainers resume."""
-    epsilon = DEFAULT_EPSILON if options.eps is None else options.eps
+    resume_with = None
+    if options.resume_with:
+        resume_with = ResumeWith(
+            Order(options.resume_with),
+            Order(options.order) if options.order else None,
+            options.batch,
+        )
     if options.dry_run:
         with parse(options.input) as checkpoint:
-            plan = plan_conversion(checkpoint, epsilon=epsilon)
+            plan = decide(checkpoint, epsilon=options.eps, resume_with=resume_with)
             say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
         return 0
     written = run_conversion(
-        options.input, options.output, epsilon=epsilon, writing=_writing(options)
+        options.input,
+        options.output,
+        epsilon=options.eps,
+        resume_with=resume_with,
+        writing=_writing(options),
     )
     _say_written(written, options)
     return 0

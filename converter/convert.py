@@ -3,39 +3,104 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from converter.carry_out import Writing, Written, carry_out
-from converter.mapper import trainer_plan
+from converter.mapper import as_stored, trainer_plan
 from converter.plan import Plan
-from ggcp_schema import Checkpoint, parse
+from converter.resume import Rearrangement, Resumption, settle, tell_order
+from converter.terminal import LOGGER
+from ggcp_schema import Checkpoint, FormatError, parse
+from ggcp_schema.order import Order
 
 DEFAULT_EPSILON = 1e-5
 """What the historical converter always wrote, whatever the trainer used."""
 
 
-def plan_conversion(checkpoint: Checkpoint, *, epsilon: float = DEFAULT_EPSILON) -> Plan:
+@dataclass(frozen=True)
+class ResumeWith:
+    """What the user says of the trainer that will read the GGUF.
+
+    Attributes:
+        target: the order of parameters that it expects.
+        order: the order in the checkpoint; None to find it out.
+        batch: the batch size of the trainer that wrote the checkpoint; None to estimate it.
+    """
+
+    target: Order
+    order: Order | None = None
+    batch: int | None = None
+
+
+def plan_conversion(
+    checkpoint: Checkpoint, *, epsilon: float | None = None, resumption: Resumption | None = None
+) -> Plan:
     """Return the plan of the GGUF that a checkpoint becomes.
 
     Args:
         checkpoint: a parsed checkpoint.
-        epsilon: the epsilon of the RMS norms, which the checkpoint does not hold.
+        epsilon: the epsilon of the RMS norms, which the checkpoint does not hold; None for 1e-5.
+        resumption: how the optimizer's vectors are written; None to leave them as stored.
     """
-    return trainer_plan(checkpoint.container, epsilon=epsilon)
+    container = checkpoint.container
+    return trainer_plan(
+        container,
+        epsilon=DEFAULT_EPSILON if epsilon is None else epsilon,
+        rearrange=Rearrangement(container, resumption) if resumption else as_stored,
+        extra=resumption.metadata if resumption else (),
+    )
+
+
+def decide(
+    checkpoint: Checkpoint, *, epsilon: float | None = None, resume_with: ResumeWith | None = None
+) -> Plan:
+    """Return the plan, having told the user through the logger what it rests on.
+
+    Raises:
+        ConversionError: the order or the batch size cannot be found out.
+        FormatError: the counters give no context length.
+    """
+    if resume_with is None:
+        tell_order(checkpoint)
+        return plan_conversion(checkpoint, epsilon=epsilon)
+    if epsilon is None:
+        LOGGER.warning(
+            "the epsilon of the norms is not in the file; %g is assumed: trainers before "
+            "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp convert --help)",
+            DEFAULT_EPSILON,
+        )
+    try:
+        resumption = settle(
+            checkpoint, resume_with.target, order=resume_with.order, batch=resume_with.batch
+        )
+    except FormatError as error:
+        error.file = checkpoint.source.label
+        raise
+    return plan_conversion(checkpoint, epsilon=epsilon, resumption=resumption)
 
 
 def convert(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    epsilon: float = DEFAULT_EPSILON,
+    epsilon: float | None = None,
+    resume_with: ResumeWith | None = None,
     writing: Writing | None = None,
 ) -> Written:
     """Convert a checkpoint to a GGUF in the layout of the trainers.
 
+    Args:
+        source: the checkpoint.
+        path: the GGUF to write.
+        epsilon: the epsilon of the RMS norms; None for 1e-5.
+        resume_with: the trainer that will read the GGUF; None to leave the optimizer state exactly
+            as it is stored.
+        writing: how the file is written.
+
     Raises:
         FormatError: the checkpoint cannot be read.
-        ConversionError: the GGUF cannot be written.
+        ConversionError: the GGUF cannot be written, or what was asked cannot be decided.
     """
     with parse(source) as checkpoint:
-        plan = plan_conversion(checkpoint, epsilon=epsilon)
+        plan = decide(checkpoint, epsilon=epsilon, resume_with=resume_with)
         return carry_out(plan, checkpoint.source, path, writing or Writing(), inputs=(source,))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from converter.output import retried
-from ggcp_schema import FormatError, Source
+from ggcp_schema import Source
 from ggcp_schema.source import BLOCK_BYTES
 
 _STEP_BYTES = 64 << 20
@@ -28,11 +28,6 @@ def _copy_file_range(source: int, target: int, count: int, start: int, offset: i
 def _sendfile(source: int, target: int, count: int, start: int, offset: int) -> int:
     os.lseek(target, offset, os.SEEK_SET)
     return os.sendfile(target, source, start, count)
-
-
-def _read_and_write(source: int, target: int, count: int, start: int, offset: int) -> int:
-    data = os.pread(source, min(count, BLOCK_BYTES), start)
-    return write_at(target, data, offset)
 
 
 def write_at(target: int, data: bytes | memoryview, offset: int) -> int:
@@ -63,14 +58,20 @@ class Copier:
             self._ways.append(_copy_file_range)
         if hasattr(os, "sendfile"):
             self._ways.append(_sendfile)
-        self._ways.append(_read_and_write)
+        self._ways.append(self._read_and_write)
+
+    def _read_and_write(
+        self, _source: int, target: int, count: int, start: int, offset: int
+    ) -> int:
+        data = self._source.read_at(start, min(count, BLOCK_BYTES))
+        return write_at(target, data, offset)
 
     def copy(self, start: int, length: int, offset: int, progress: Callable[[int], object]) -> None:
         """Copy ``length`` bytes from byte ``start`` of the source to ``offset`` of the target.
 
         Raises:
-            FormatError: the source ends before.
-            OSError: the disk cannot read or write.
+            FormatError: the source ends before, or cannot be read.
+            OSError: the target cannot be written.
         """
         descriptor = self._source.fileno()
         done = 0
@@ -81,17 +82,13 @@ class Copier:
                     self._ways[0], descriptor, self._target, count, start + done, offset + done
                 )
             except OSError as error:
-                if error.errno not in _NOT_HERE or len(self._ways) == 1:
+                if len(self._ways) == 1 or error.errno not in _NOT_HERE | {errno.EIO}:
                     raise
+                copied = 0
+            if not copied:
+                # Some kernels say so of a file that does not end there (Linux 5.3 to 5.18). If it
+                # does, or cannot be read, reading says so and gives the place.
                 del self._ways[0]
                 continue
-            if not copied:
-                raise FormatError(
-                    file=self._source.label,
-                    offset=start + done,
-                    expected=f"{length - done} bytes more",
-                    found="the end of the file",
-                    hint="the file was cut while it was read; get it back whole and try again",
-                )
             done += copied
             progress(copied)

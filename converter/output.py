@@ -7,6 +7,8 @@ import errno
 import os
 import secrets
 import signal
+import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -54,15 +56,28 @@ def retried(function: Callable[..., T], *arguments: Any) -> T:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back the signals that end a program, so that none falls between two steps."""
-    if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover - not on POSIX
-        yield
+    """Put off the signals that end a program, so that none falls between two steps.
+
+    A signal mask would not do it: NumPy has threads, which take a signal that the main thread
+    blocks, and Python then handles it in the main thread all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals nowhere but in the main thread
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    came: list[int] = []
+    before: dict[int, Any] = {}
     try:
+        for number in _STOPPING:
+            handler = signal.getsignal(number)
+            if handler not in (None, signal.SIG_IGN):
+                before[number] = handler
+                signal.signal(number, lambda number, _frame: came.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        while before:
+            signal.signal(*before.popitem())
+        for number in came:
+            signal.raise_signal(number)
 
 
 class Output:
@@ -96,22 +111,37 @@ class Output:
         self._force = force
         self._sync = sync
         self._folder = os.path.dirname(self.path) or os.curdir  # noqa: PTH120 - names stay as given
-        self._refuse(inputs)
+        self._inputs = [os.stat(name) for name in inputs]  # noqa: PTH116 - names stay as given
+        self._refuse()
 
-    def _refuse(self, inputs: tuple[str | os.PathLike[str], ...]) -> None:
+    def _refuse(self) -> None:
         with self._explained():
-            if os.path.isdir(self.path):  # noqa: PTH112 - likewise
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            for name in inputs:
-                if os.path.exists(self.path) and os.path.samefile(name, self.path):  # noqa: PTH110, PTH121
-                    raise ConversionError(
-                        self.path,
-                        expected="an output that is not the input",
-                        found="the input itself",
-                        hint="give another name; the input is never written to",
-                    )
+            try:
+                status = os.stat(self.path)  # noqa: PTH116 - likewise
+            except FileNotFoundError:
+                status = None
+            if status is not None:
+                self._refuse_what_stands_there(status)
             if os.path.lexists(self.path) and not self._force:
                 raise self._taken()
+
+    def _refuse_what_stands_there(self, status: os.stat_result) -> None:
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if any(os.path.samestat(status, other) for other in self._inputs):
+            raise ConversionError(
+                self.path,
+                expected="an output that is not the input",
+                found="the input itself",
+                hint="give another name; the input is never written to",
+            )
+        if not stat.S_ISREG(status.st_mode):  # --force would replace /dev/null by a file
+            raise ConversionError(
+                self.path,
+                expected="the name of a file",
+                found="a device, a pipe or a socket",
+                hint="give the name of a file; standard output is not supported",
+            )
 
     def _taken(self) -> ConversionError:
         return ConversionError(
@@ -166,6 +196,9 @@ class Output:
             with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
+                    status = os.fstat(descriptor)
+                    if any(os.path.samestat(status, other) for other in self._inputs):
+                        continue  # what a killed run left can be given as the input
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
                 finally:
@@ -193,7 +226,12 @@ class Output:
                 else:
                     self._rename_to_free_name()
             if self._sync:
-                self._sync_folder()
+                try:
+                    self._sync_folder()
+                except OSError:
+                    if not self._force:  # what was replaced cannot be had back: keep the new file
+                        os.unlink(self.path)  # noqa: PTH108 - names stay as given
+                    raise
 
     def _rename_to_free_name(self) -> None:
         try:

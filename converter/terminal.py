@@ -30,6 +30,7 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
         return
     from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # no thread that could take the signals of this one
     with tqdm(total=total, desc=description, unit="B", unit_scale=True, file=sys.stderr) as shown:
         yield shown.update
 

@@ -1,0 +1,120 @@
+"""The vocabulary of a SentencePiece model (``tokenizer.model``).
+
+It is read by the ``sentencepiece`` package, an optional dependency. The mapping to a ``llama``
+tokenizer is that of llama.cpp's ``convert_hf_to_gguf.py`` (``_create_vocab_sentencepiece``): the
+pieces hold U+2581 for a space and ``<0xXX>`` for a byte already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gguf import Keys, TokenType
+
+from converter.vocabulary.limits import require
+from converter.vocabulary.model import (
+    Vocabulary,
+    llama_metadata,
+    require_distinct,
+    require_token_count,
+)
+from ggcp_schema import FormatError, Source
+
+FIRST_BYTE = b"\n"
+"""A model is a protocol buffer (``ModelProto``) that starts with field 1, its pieces."""
+
+_PIECES = 1  # sentencepiece_model.proto: ModelProto.pieces
+_TYPE = 3  # ModelProto.SentencePiece.type; its numbers are those of GGUF, NORMAL is the default
+
+_VARINT, _DELIMITED = 0, 2
+_FIXED_SIZES = {1: 8, 5: 4}
+
+
+def read(source: Source, token_count: int) -> Vocabulary:
+    """Read a SentencePiece model, open at its first byte.
+
+    Raises:
+        FormatError: it is damaged, or holds another number of tokens; or the package is missing.
+    """
+    require(source, source.size)
+    model = source.read(source.size)
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError as error:
+        raise FormatError(
+            expected="the package that reads SentencePiece models",
+            found="it is not installed",
+            hint="pip install 'ggcp[sentencepiece]', or give the vocabulary as a GGUF",
+        ) from error
+    processor = SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(model)
+        count = processor.get_piece_size()
+        pieces = processor.id_to_piece(list(range(count)))
+    except (RuntimeError, UnicodeDecodeError) as error:
+        raise FormatError(
+            offset=0,
+            expected="a SentencePiece model",
+            found="something that the sentencepiece package cannot read",
+            hint="give the tokenizer.model that the model was trained with, or another copy of it",
+        ) from error
+    require_token_count(count, token_count, "pieces", 0)
+    tokens = [piece.encode("utf-8") for piece in pieces]
+    require_distinct(tokens, "pieces", 0)
+    special_ids = {
+        Keys.Tokenizer.BOS_ID: processor.bos_id(),
+        Keys.Tokenizer.EOS_ID: processor.eos_id(),
+        Keys.Tokenizer.UNK_ID: processor.unk_id(),
+        Keys.Tokenizer.PAD_ID: processor.pad_id(),
+    }
+    metadata = llama_metadata(
+        tokens,
+        processor.get_score(list(range(count))),
+        [_type(piece) for number, piece in _fields(model) if number == _PIECES],
+        {key: token for key, token in special_ids.items() if token >= 0},  # -1: there is none
+    )
+    return Vocabulary("SentencePiece", metadata, token_count)
+
+
+def _type(piece: int | bytes) -> TokenType:
+    """Return what a piece is; the package does not tell which ones the user defined."""
+    kind = dict(_fields(piece)).get(_TYPE) if isinstance(piece, bytes) else None
+    return TokenType(kind) if kind in list(TokenType) else TokenType.NORMAL
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield number and value of each field of a protocol buffer that was parsed before."""
+    position = 0
+    while position < len(message):
+        start = position
+        key, position = _varint(message, position)
+        number, wire_type = key >> 3, key & 7
+        if wire_type == _VARINT:
+            value, position = _varint(message, position)
+            yield number, value
+            continue
+        if wire_type == _DELIMITED:
+            size, position = _varint(message, position)
+        elif wire_type in _FIXED_SIZES:
+            size = _FIXED_SIZES[wire_type]
+        else:
+            raise FormatError(
+                offset=start,
+                expected="fields of a SentencePiece model",
+                found=f"a field of wire type {wire_type}",
+                hint="the file is damaged; look for another copy of it",
+            )
+        yield number, message[position : position + size]
+        position += size
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    """Return the number at ``position``, seven bits to a byte, and the position after it."""
+    value = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
