@@ -15,6 +15,7 @@ from construct import Container
 
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
 from ggcp_schema.errors import FormatError, printable
+from ggcp_schema.sink import Sink
 from ggcp_schema.source import Source, Span
 
 __all__ = ["Checkpoint", "FormatError", "Source", "Span", "build", "parse", "printable"]
@@ -28,11 +29,15 @@ class Checkpoint:
     Attributes:
         container: everything in the file, by the names of the schema.
         source: the open file.
+        error: what is wrong with the file, if it was parsed as far as it goes; None if nothing is.
     """
 
-    def __init__(self, container: Container, source: Source) -> None:
+    def __init__(
+        self, container: Container, source: Source, error: FormatError | None = None
+    ) -> None:
         self.container = container
         self.source = source
+        self.error = error
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -56,21 +61,27 @@ class Checkpoint:
         self.close()
 
 
-def parse(file: str | os.PathLike[str] | BinaryIO) -> Checkpoint:
+def parse(file: str | os.PathLike[str] | BinaryIO, *, partial: bool = False) -> Checkpoint:
     """Parse a whole checkpoint; tensor data are not read but left as spans of the file.
 
     Args:
         file: a name, or a seekable binary file, which is read from its first byte.
+        partial: whether a damaged file is parsed as far as it goes. The container then holds what
+            was read and checked before the error, and ``error`` is that error. A struct that the
+            error is in holds the members before it; a tensor that is cut lacks its ``data``.
 
     Raises:
-        FormatError: the file cannot be read, or anything in it contradicts the format.
+        FormatError: the file cannot be read or is no checkpoint, or anything in it contradicts the
+            format and ``partial`` is not set.
     """
     source = Source.open(file) if isinstance(file, (str, os.PathLike)) else Source.over(file)
     try:
         return Checkpoint(CHECKPOINT_FILE.parse_stream(source), source)
     except FormatError as error:
-        source.close()
         error.file = source.label
+        if partial and error.partial:
+            return Checkpoint(error.partial, source, error)
+        source.close()
         raise
     except OSError as error:
         source.close()
@@ -80,6 +91,9 @@ def parse(file: str | os.PathLike[str] | BinaryIO) -> Checkpoint:
             found=f"«{error.strerror or error}»",
             hint="the disk cannot read it; copy the file to another disk and try again",
         ) from error
+    except BaseException:
+        source.close()
+        raise
 
 
 def build(container: Mapping[str, Any] | Checkpoint, file: BinaryIO) -> None:
@@ -88,29 +102,22 @@ def build(container: Mapping[str, Any] | Checkpoint, file: BinaryIO) -> None:
     Magic, versions of the file, lengths, shapes, padding and the parameter count are derived. The
     caller gives the counters, the hyperparameters, the data of each tensor (a Span, a little-endian
     float32 array, a buffer or an iterable of byte blocks) and the members of the optimizer context
-    that carry information.
+    that carry information; for a LoRA checkpoint also its magic, ``b"lcgg"``, the ranks and the
+    feed-forward length.
 
     Args:
         container: a parsed checkpoint, or mappings nested as in one.
-        file: a binary file at its first byte.
+        file: an empty binary file, or a pipe; tensor data are aligned to its first byte.
 
     Raises:
         FormatError: a member is missing or contradicts the format, or the file cannot be written.
             What was written until then stays in ``file``.
     """
     members = container.container if isinstance(container, Checkpoint) else container
-    name = getattr(file, "name", None)
-    label = name if isinstance(name, str) else None
+    sink = Sink(file)
     try:
-        CHECKPOINT_FILE.build_stream(members, file)
-        file.flush()
+        CHECKPOINT_FILE.build_stream(members, sink)
     except FormatError as error:
-        error.file = error.file or label
+        error.file = error.file or sink.label
         raise
-    except OSError as error:
-        raise FormatError(
-            file=label,
-            expected="to write the checkpoint",
-            found=f"«{error.strerror or error}»",
-            hint="make room on the disk, or write to another folder",
-        ) from error
+    sink.flush()

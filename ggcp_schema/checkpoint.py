@@ -9,6 +9,7 @@ from construct import Construct
 
 from ggcp_schema.errors import FormatError
 from ggcp_schema.fields import (
+    CUT,
     U32,
     End,
     Signature,
@@ -18,6 +19,7 @@ from ggcp_schema.fields import (
     field,
     shown,
 )
+from ggcp_schema.lora import LoraCheckpoint
 from ggcp_schema.model import Hyperparameters, Model, Training
 from ggcp_schema.optimizer import OptimizerContext
 from ggcp_schema.tensor import ElementCount
@@ -40,9 +42,17 @@ TrainingCheckpoint = Struct(
         "opt", "The optimizer context, from which the training goes on."),
     field("end", End(),
         "-", "Nothing follows."),
+    docs="A training checkpoint. llama.cpp, examples/train-text-from-scratch: "
+        "save_checkpoint_file, 42d9b4cfc (2023-05-21) to 43033b7bb (2023-08-28).",
 )
-"""llama.cpp, examples/train-text-from-scratch, ``save_checkpoint_file``."""
 # fmt: on
+
+ABORTED_SAVE = (
+    "releases of the trainer abort while they save with --use-lbfgs and leave such a file: the end "
+    "of the last layer's w3 and the optimizer state were never written, all other weights are "
+    "there; they can be had with ggcp export --rescue, but training cannot go on from this file"
+)
+"""write_opt_context has an assertion that L-BFGS fails (e32089b2c to 43033b7bb)."""
 
 _ALREADY = "already a GGUF: nothing needs to be converted; give it to llama.cpp as it is"
 _MODEL = "a model, not a training checkpoint: llama.cpp's convert-llama-ggmlv3-to-gguf reads it"
@@ -67,7 +77,7 @@ FOREIGN = {
 }
 """First bytes of files that people take for a checkpoint: what each is, and what to do."""
 
-_MAGICLESS = (
+MAGICLESS = (
     "a checkpoint of 17 to 21 May 2023, before the magic (no optimizer state)",
     "this layout of four days is not supported; open an issue at the project and attach the file",
 )
@@ -80,7 +90,7 @@ def recognised(head: bytes) -> tuple[str, str]:
     if head[:2] == b"\x1f\x8b":
         return "a gzip archive", "unpack it with gunzip and give the file inside"
     if b"tok_embeddings.weight" in head[32:96]:
-        return _MAGICLESS
+        return MAGICLESS
     if not head:
         return "an empty file", "the training was stopped while saving; look for an older copy"
     if not head.strip(b"\0"):
@@ -91,10 +101,20 @@ def recognised(head: bytes) -> tuple[str, str]:
     )
 
 
+def _left_by_aborted_save(error: FormatError, size: int) -> bool:
+    """Tell whether the file ends in the last layer's w3 or right behind it."""
+    blocks = error.partial.get("hyperparameters", {}).get("block_count", 0)
+    if not blocks or error.hint != CUT:
+        return False
+    if error.path == "optimizer.version":
+        return error.offset == size
+    return error.path.startswith(f"model.layers[{blocks - 1}].feed_forward.w3.")
+
+
 class CheckpointFile(Construct):  # type: ignore[misc]
     """A whole file, whose layout is chosen by its magic."""
 
-    layouts: Mapping[bytes, Struct] = {b"pcgg": TrainingCheckpoint}
+    layouts: Mapping[bytes, Struct] = {b"pcgg": TrainingCheckpoint, b"lcgg": LoraCheckpoint}
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         head = stream.read(128)
@@ -109,11 +129,16 @@ class CheckpointFile(Construct):  # type: ignore[misc]
                 found=found,
                 hint=hint,
             )
-        return layout._parse(stream, context, path)
+        try:
+            return layout._parse(stream, context, path)
+        except FormatError as error:
+            if layout is TrainingCheckpoint and _left_by_aborted_save(error, stream.size):
+                error.hint = ABORTED_SAVE
+            raise
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         magic = obj.get("magic", b"pcgg") if isinstance(obj, Mapping) else b"pcgg"
-        layout = self.layouts.get(magic)
+        layout = self.layouts.get(magic) if isinstance(magic, bytes) else None
         if layout is None:
             raise FormatError(
                 path="magic",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from functools import partial
+from typing import Any
 
 
 def printable(name: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
@@ -11,7 +13,9 @@ def printable(name: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
     Control, format and undecodable characters are shown as backslash escapes, all others stay.
     """
-    text = os.fsencode(name).decode("utf-8", "surrogateescape")
+    text = os.fspath(name)
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
     return "".join(map(_shown, text))
 
 
@@ -34,6 +38,8 @@ class FormatError(Exception):
         expected: what the format says should be there.
         found: what is there.
         hint: what to do next.
+        partial: when parsing, the container of the struct around the field as far as it went, and
+            in the end that of the whole file; None if nothing was parsed.
     """
 
     def __init__(
@@ -53,11 +59,17 @@ class FormatError(Exception):
         self.expected = expected
         self.found = found
         self.hint = hint
+        self.partial: Any = None
 
     def within(self, name: str) -> None:
         """Put ``name`` (a field, or ``[index]``) in front of the path, on the error's way out."""
         separator = "" if not self.path or self.path.startswith("[") else "."
         self.path = f"{name}{separator}{self.path}"
+
+    def __reduce__(self) -> Any:
+        # An exception is pickled with positional arguments otherwise, which this one has none of.
+        names = ("file", "path", "offset", "expected", "found", "hint")
+        return partial(type(self), **{name: getattr(self, name) for name in names}), ()
 
     def __str__(self) -> str:
         where = self.path or "file"

@@ -16,7 +16,7 @@ from construct import Struct as ConstructStruct
 from construct.core import FormatField
 from construct.expr import ExprMixin, Path
 
-from ggcp_schema.errors import FormatError
+from ggcp_schema.errors import FormatError, printable
 
 U8 = FormatField("<", "B")
 U32 = FormatField("<", "L")
@@ -29,6 +29,15 @@ value = Path("value")
 
 CUT = "the file is cut short; look for a whole copy of it"
 DAMAGED = "the file is damaged, or not what its first bytes say; look for another copy"
+ANOTHER = "give another value"
+
+_NUMBERS = {
+    "B": "a whole number from 0 to 255",
+    "L": "a whole number from 0 to 4294967295",
+    "l": "a whole number from -2147483648 to 2147483647",
+    "q": "a whole number of 64 bits",
+    "f": "a number that a float32 can hold",
+}
 
 
 class NotANumber(float):
@@ -92,8 +101,8 @@ def shown(found: Any) -> str:
     if isinstance(found, bytes):
         return repr(found[:80])[1:] + (" and more" if len(found) > 80 else "")
     if isinstance(found, (tuple, list)):
-        return "[" + ", ".join(map(str, found)) + "]"
-    return str(found)
+        return "[" + ", ".join(map(shown, found)) + "]"
+    return printable(str(found)[:80])
 
 
 def one_of(choices: Iterable[int], names: str, hint: str = DAMAGED) -> Check:
@@ -114,6 +123,7 @@ class Field(Renamed):  # type: ignore[misc]
         checks: facts that hold for its value, asserted when parsing and when building.
         derived: for a field that follows from others, an expression over ``this``. It is computed
             when building, and must agree when parsing.
+        because: what a derived field follows from, in words.
     """
 
     def __init__(
@@ -124,10 +134,12 @@ class Field(Renamed):  # type: ignore[misc]
         docs: str,
         checks: tuple[Check, ...] = (),
         derived: Any = None,
+        because: str = "",
     ) -> None:
         super().__init__(subcon, newname=name, newdocs=docs)
         self.c_name = c_name
         self.derived = derived
+        self.because = because
         self._derive = None if derived is None else compiled(derived)
         self.checks = checks
         if derived is not None:
@@ -138,8 +150,9 @@ class Field(Renamed):  # type: ignore[misc]
         if self._derive is not None:
             wanted = self._derive(None, scope)
             if found != wanted:
+                expected = shown(wanted) + (f" ({self.because})" if self.because else "")
                 raise FormatError(
-                    offset=offset, expected=shown(wanted), found=shown(found), hint=DAMAGED
+                    offset=offset, expected=expected, found=shown(found), hint=DAMAGED
                 )
         for check in self.checks:
             check(found, scope, offset)
@@ -148,6 +161,15 @@ class Field(Renamed):  # type: ignore[misc]
     def checked(self) -> bool:
         """Whether anything is asserted about the value."""
         return self._derive is not None or bool(self.checks)
+
+    def check_given(self, given: Any, scope: Mapping[str, Any], offset: int) -> None:
+        """Raise FormatError unless the value to build agrees with the fields before it."""
+        try:
+            self.check(given, scope, offset)
+        except FormatError as error:
+            if error.hint == DAMAGED:  # there is no file yet
+                error.hint = ANOTHER
+            raise
 
     def value_to_build(self, given: Any, scope: Mapping[str, Any]) -> Any:
         """Return what is to be written: the derived value, or the one that was given."""
@@ -162,10 +184,16 @@ def field(name: str, subcon: Any, c_name: str, docs: str, *checks: Check) -> Fie
 
 
 def derived(
-    name: str, subcon: Any, expression: Any, c_name: str, docs: str, *checks: Check
+    name: str,
+    subcon: Any,
+    expression: Any,
+    c_name: str,
+    docs: str,
+    *checks: Check,
+    because: str = "",
 ) -> Field:
     """Declare a member that follows from others: computed on build, compared on parse."""
-    return Field(name, subcon, c_name, docs, checks, expression)
+    return Field(name, subcon, c_name, docs, checks, expression, because)
 
 
 def computed(name: str, expression: Any, c_name: str, docs: str) -> Field:
@@ -230,14 +258,15 @@ class _Run:
                 item if item == item else NotANumber(data[start : start + 4])
                 for item, start in zip(values, self.starts, strict=True)
             )
-        members = zip(self._names, values, strict=True)
-        for name, item in members:
+        for name, item in zip(self._names, values, strict=True):
             obj[name] = item
             scope[name] = item
         for member, index, start in self._checked:
             try:
                 member.check(values[index], scope, None)
             except FormatError as error:
+                for name in self._names[index:]:
+                    del obj[name]  # what is wrong, and what was not checked, was not parsed
                 error.offset = stream.tell() - self.least + start
                 error.within(member.name)
                 raise
@@ -256,38 +285,46 @@ class _Run:
     def build(self, obj: Any, stream: Any, scope: Any) -> None:
         for member in self.fields:
             item = member.value_to_build(obj.get(member.name), scope)
+            offset = stream.tell()
             try:
-                _require_value(item)
-                member.check(item, scope, None)
-                packed = _packed(member.subcon, item)
+                require_value(item, offset)
+                packed = _packed(member.subcon, item, offset)
+                member.check_given(item, scope, offset)
             except FormatError as error:
-                error.offset = stream.tell()
                 error.within(member.name)
                 raise
             scope[member.name] = item
             stream.write(packed)
 
 
-def _require_value(item: Any) -> None:
+def require_value(item: Any, offset: int) -> None:
+    """Raise FormatError unless whoever builds gave a value."""
     if item is None:
         raise FormatError(
+            offset=offset,
             expected="a value",
             found="none",
             hint="give the container a member of this name",
         )
 
 
-def _packed(subcon: Any, item: Any) -> bytes:
-    if isinstance(item, NotANumber):
+def _packed(subcon: Any, item: Any, offset: int) -> bytes:
+    kind = subcon.fmtstr[1:]
+    if isinstance(item, NotANumber) and kind == "f":
         return item.payload
     try:
         return struct.pack(subcon.fmtstr, item)
-    except (struct.error, OverflowError) as error:
+    except (struct.error, OverflowError, TypeError) as error:
         raise FormatError(
-            expected=f"a number that fits {subcon.length} bytes ({subcon.fmtstr[1:]})",
-            found=shown(item),
-            hint="give another value",
+            offset=offset, expected=_NUMBERS[kind], found=shown(item), hint=ANOTHER
         ) from error
+
+
+def _require_bytes_like(item: Any, offset: int) -> None:
+    if not isinstance(item, (bytes, bytearray, memoryview)):
+        raise FormatError(
+            offset=offset, expected="bytes", found=type(item).__name__, hint="give a bytes object"
+        )
 
 
 class _Member:
@@ -308,6 +345,8 @@ class _Member:
                 scope[self.name] = item
                 self.field.check(item, scope, offset)
         except FormatError as error:
+            if error.partial is not None:
+                obj[self.name] = error.partial
             error.within(self.name)
             raise
         obj[self.name] = item
@@ -318,9 +357,9 @@ class _Member:
             item = self.field.value_to_build(obj.get(self.name), scope)
             scope[self.name] = item
             if not self.subcon.flagbuildnone:
-                _require_value(item)
+                require_value(item, stream.tell())
             if item is not None:
-                self.field.check(item, scope, stream.tell())
+                self.field.check_given(item, scope, stream.tell())
             built = self.subcon._build(item, stream, scope, "")
             if built is not None:
                 scope[self.name] = built
@@ -334,10 +373,14 @@ class Struct(ConstructStruct):  # type: ignore[misc]
 
     Members are Fields. Neighbours of fixed size are read at once. The scope of ``this`` holds the
     members before, ``_`` (the scope outside), ``_root`` and ``_index``.
+
+    Attributes:
+        docs: what the whole is, and which function of the trainers writes it.
     """
 
-    def __init__(self, *subcons: Field) -> None:
+    def __init__(self, *subcons: Field, docs: str = "") -> None:
         super().__init__(*subcons)
+        self.docs = docs
         self._steps: list[_Run | _Member] = []
         run: list[Field] = []
         for member in subcons:
@@ -360,13 +403,15 @@ class Struct(ConstructStruct):  # type: ignore[misc]
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         obj = Container()
         scope = self._scope(context)
-        for step in self._steps:
-            step.parse(stream, obj, scope)
+        try:
+            for step in self._steps:
+                step.parse(stream, obj, scope)
+        except FormatError as error:
+            error.partial = obj
+            raise
         return obj
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
-        if obj is None:
-            obj = {}
         if not isinstance(obj, Mapping):
             raise FormatError(
                 offset=stream.tell(),
@@ -375,7 +420,6 @@ class Struct(ConstructStruct):  # type: ignore[misc]
                 hint="give the members by name",
             )
         scope = self._scope(context)
-        scope.update(obj)
         for step in self._steps:
             step.build(obj, stream, scope)
         return scope
@@ -401,9 +445,9 @@ class Repeated(Subconstruct):  # type: ignore[misc]
         if least > stream.size - offset:
             raise FormatError(
                 offset=offset,
-                expected=f"{count} of these, at least {least} bytes",
+                expected=f"{count} entries, which take at least {least} bytes",
                 found=f"{max(stream.size - offset, 0)} bytes and the end of the file",
-                hint=CUT,
+                hint="the file is cut short, or the count is damaged; look for a whole copy of it",
             )
         items = ListContainer()
         outer = context.get("_index")
@@ -412,6 +456,9 @@ class Repeated(Subconstruct):  # type: ignore[misc]
             try:
                 items.append(self.subcon._parse(stream, context, path))
             except FormatError as error:
+                if error.partial is not None:
+                    items.append(error.partial)
+                error.partial = items
                 error.within(f"[{index}]")
                 raise
         context["_index"] = outer
@@ -419,11 +466,19 @@ class Repeated(Subconstruct):  # type: ignore[misc]
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         count = self.repetitions(context)
-        given = list(obj or ())
+        try:
+            given = list(obj)
+        except TypeError as error:
+            raise FormatError(
+                offset=stream.tell(),
+                expected=f"a list with {count} entries",
+                found=type(obj).__name__,
+                hint="give a list",
+            ) from error
         if len(given) != count:
             raise FormatError(
                 offset=stream.tell(),
-                expected=f"{count} of these",
+                expected=f"{count} entries",
                 found=str(len(given)),
                 hint="give as many as the count says",
             )
@@ -453,6 +508,15 @@ class Bytes(Construct):  # type: ignore[misc]
         return read(stream, length)
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        _require_bytes_like(obj, stream.tell())
+        length = self._length(None, context)
+        if len(obj) != length:
+            raise FormatError(
+                offset=stream.tell(),
+                expected=f"{length} bytes",
+                found=f"{len(obj)} bytes",
+                hint=ANOTHER,
+            )
         stream.write(obj)
 
 
@@ -496,6 +560,8 @@ class AlignTo(Construct):  # type: ignore[misc]
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         length = -stream.tell() % self.alignment
+        if obj is not None:
+            _require_bytes_like(obj, stream.tell())
         stream.write(obj if obj is not None and len(obj) == length else bytes(length))
 
 

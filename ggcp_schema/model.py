@@ -21,6 +21,7 @@ Training = Struct(
         "train_samples", "Samples seen so far."),
     field("token_count", U32,
         "train_tokens", "Tokens seen so far; divided by the samples it is the context length."),
+    docs="How far the training got.",
 )
 
 VOCABULARY_SIZE = field("vocabulary_size", U32,
@@ -55,6 +56,7 @@ Hyperparameters = Struct(
         (2 * (4 * this.embedding_length) // 3 + this.feed_forward_multiple - 1)
         // this.feed_forward_multiple * this.feed_forward_multiple,
         "n_ff", "Elements between the two halves of the feed-forward network; not stored."),
+    docs="The sizes of the model.",
 )
 
 _n_vocab = this._root.hyperparameters.vocabulary_size
@@ -70,6 +72,7 @@ Attention = Struct(
         "wv", "Projection to the values."),
     field("wo", Tensor("layers.{layer}.attention.wo.weight", _n_embd, _n_embd),
         "wo", "Projection of the heads' output."),
+    docs="The attention of a layer.",
 )
 
 FeedForward = Struct(
@@ -79,6 +82,7 @@ FeedForward = Struct(
         "w2", "The way down, back to the embedding length."),
     field("w3", Tensor("layers.{layer}.feed_forward.w3.weight", _n_embd, _n_ff),
         "w3", "The way up, multiplied with the gate."),
+    docs="The feed-forward network of a layer.",
 )
 
 Layer = Struct(
@@ -90,6 +94,7 @@ Layer = Struct(
         "ffn_norm", "Weights of the RMS norm before the feed-forward network."),
     field("feed_forward", FeedForward,
         "-", "The three matrices of the feed-forward network."),
+    docs="A layer of the model, number _index, counted from 0.",
 )
 
 Model = Struct(
@@ -101,5 +106,6 @@ Model = Struct(
         "output", "Projection to the logits of each token."),
     field("layers", Repeated(this._root.hyperparameters.block_count, Layer),
         "layers", "The layers, from the input up."),
+    docs="The weights. llama.cpp, examples/train-text-from-scratch: save_model.",
 )
 # fmt: on

@@ -7,6 +7,7 @@ d39c8e686; version 1: d395b19c8 to 4072f20bb).
 from __future__ import annotations
 
 import enum
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from construct import Construct, IfThenElse, Switch, this
 
 from ggcp_schema.errors import FormatError
 from ggcp_schema.fields import (
+    CUT,
     DAMAGED,
     F32,
     I32,
@@ -30,6 +32,7 @@ from ggcp_schema.fields import (
     derived,
     field,
     one_of,
+    shown,
     value,
 )
 from ggcp_schema.tensor import Tensor
@@ -76,6 +79,7 @@ AdamParams = Struct(
         "adam.eps_f", "Convergence: relative change of the loss."),
     field("gradient_epsilon", F32,
         "adam.eps_g", "Convergence: norm of the gradient."),
+    docs="Settings of Adam, stored whatever the optimizer is.",
 )
 
 LbfgsParams = Struct(
@@ -99,6 +103,7 @@ LbfgsParams = Struct(
         "lbfgs.max_step", "Line search: largest step."),
     field("line_search_condition", U32,
         "lbfgs.linesearch", "Line search: 0 Armijo or default, 1 Wolfe, 2 strong Wolfe."),
+    docs="Settings of L-BFGS, stored whatever the optimizer is.",
 )
 
 Params = Struct(
@@ -124,15 +129,16 @@ Params = Struct(
         "adam", "Settings of Adam."),
     field("lbfgs", LbfgsParams,
         "lbfgs", "Settings of L-BFGS."),
+    docs="struct ggml_opt_params as it lay in memory.",
 )
-"""``struct ggml_opt_params`` as it lay in memory: 96 bytes."""
 
 _VERSION = field("version", U32,
         "version", "Version of the optimizer context.",
         one_of([0, 1], "0 or 1"))
 _COUNTERS: tuple[Field, ...] = (
     derived("parameter_count", I64, this._root.parameter_count,
-        "nx", "Parameters of the model: the elements of all its tensors."),
+        "nx", "Parameters of the model: the elements of all its tensors.",
+        because="the elements of the model's tensors"),
     field("iteration_count", I32,
         "iter", "Iterations done by the optimizer since it was initialised.",
         _NOT_NEGATIVE),
@@ -153,6 +159,7 @@ _PAST_LOSS_VALUES = field("past_loss_values",
             Tensor("", this._.convergence_past_count),
             Tensor("")),
         "pf", "The losses of the last ``past`` iterations; the empty record when past is 0.")
+_PAST_LOSS_VALUES.subcon.flagbuildnone = True  # the empty record carries nothing to give
 _ADAM_SCALARS: tuple[Field, ...] = (
     field("best_loss", F32,
         "fx_best", "The smallest loss so far."),
@@ -180,6 +187,7 @@ AdamVersion0 = Struct(
         "adam.vh", "Second moments, corrected for their start at zero."),
     _PAST_LOSS_VALUES,
     *_ADAM_SCALARS,
+    docs="What Adam has learnt, with version 0 of the optimizer context.",
 )
 
 AdamVersion1 = Struct(
@@ -189,6 +197,7 @@ AdamVersion1 = Struct(
         "adam.v", "Running mean of the squared gradient."),
     _PAST_LOSS_VALUES,
     *_ADAM_SCALARS,
+    docs="What Adam has learnt, with version 1 of the optimizer context.",
 )
 
 Lbfgs = Struct(
@@ -224,42 +233,55 @@ Lbfgs = Struct(
     field("no_improvement_count", I32,
         "n_no_improvement", "Iterations since the loss last improved.",
         _NOT_NEGATIVE),
+    docs="What L-BFGS has learnt; the same in both versions of the optimizer context. The releases "
+        "abort while saving it: their files break off before the optimizer context and lack up to "
+        "4095 bytes of the model's last tensors.",
 )
-"""The same in both versions."""
 # fmt: on
 
 VERSION_1_STATES = {OptimizerType.ADAM: AdamVersion1, OptimizerType.LBFGS: Lbfgs}
 VERSION_0_STATES = {OptimizerType.ADAM: AdamVersion0, OptimizerType.LBFGS: Lbfgs}
 
 
+def _reach(structure: Construct, stream: Any, context: Any) -> float:
+    """Return where the first contradiction is; infinity if the structure ends with the file."""
+    offset = stream.tell()
+    try:
+        structure._parse(stream, context, "")
+        End()._parse(stream, context, "")
+    except FormatError as error:
+        return error.offset or 0
+    finally:
+        stream.seek(offset)
+    return math.inf
+
+
 class StoredRecords(Construct):  # type: ignore[misc]
     """The optimizer's type, found out from the records that follow; takes no bytes itself.
 
-    Version 1 does not store it. Each candidate's whole structure is tried up to the end of the
-    file. With the same counts L-BFGS takes more bytes than Adam, always, so at most one of them
-    ends where the file ends. Where none does, the one that fits further is taken, and parsing it
-    says what is wrong.
+    Where no candidate ends with the file, the one that fits further is taken, and parsing it says
+    what is wrong.
+
+    Attributes:
+        states: the candidates.
+        docs: how the type is told, for the documentation.
     """
 
     def __init__(self, states: Mapping[OptimizerType, Struct]) -> None:
         super().__init__()
         self.states = states
+        self.docs = (
+            "Not stored. Follow the structure of each candidate up to its end, which takes nothing "
+            "but the counts (every record's length follows from its shape): the right one ends "
+            "exactly where the file ends. With the same counts L-BFGS takes more bytes than Adam, "
+            "always, so at most one does."
+        )
 
     def _parse(self, stream: Any, context: Any, path: str) -> int:
-        offset = stream.tell()
-        reached: dict[int, int] = {}
-        for optimizer_type, state in self.states.items():
-            stream.seek(offset)
-            try:
-                state._parse(stream, context, path)
-                End()._parse(stream, context, path)
-            except FormatError as error:
-                reached[optimizer_type.value] = error.offset or 0
-            else:
-                stream.seek(offset)
-                return optimizer_type.value
-        stream.seek(offset)
-        return max(reached, key=reached.__getitem__)
+        # Every trainer stored m = 0 with Adam: where both fit as far, m says which is meant.
+        likely = OptimizerType.LBFGS if context["approx_hessian_count"] else OptimizerType.ADAM
+        candidates = sorted(self.states, key=lambda kind: kind is not likely)
+        return int(max(candidates, key=lambda kind: _reach(self.states[kind], stream, context)))
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         return None
@@ -274,6 +296,7 @@ OptimizerVersion0 = Struct(
     *_FROM_PARAMS,
     field("state", Switch(this.type, VERSION_0_STATES),
         "-", "What the optimizer has learnt."),
+    docs="Optimizer context of every release, e32089b2c (2023-06-13) to 43033b7bb (2023-08-28).",
 )
 
 OptimizerVersion1 = Struct(
@@ -292,6 +315,7 @@ OptimizerVersion1 = Struct(
             "0 (Adam), because approx_hessian_count is 0")),
     field("state", Switch(this.type, VERSION_1_STATES),
         "-", "What the optimizer has learnt."),
+    docs="Optimizer context of the development branch, d395b19c8 to 4072f20bb.",
 )
 
 OptimizerVersion1WithParams = Struct(
@@ -302,6 +326,8 @@ OptimizerVersion1WithParams = Struct(
     *_FROM_PARAMS,
     field("state", Switch(this.type, VERSION_1_STATES),
         "-", "What the optimizer has learnt."),
+    docs="Optimizer context of one commit, d39c8e686: the header of version 0 in front of the "
+        "records of version 1.",
 )
 # fmt: on
 
@@ -309,9 +335,11 @@ OptimizerVersion1WithParams = Struct(
 class OptimizerContext(Construct):  # type: ignore[misc]
     """One of the layouts, told apart by the version and by where the parameter count stands.
 
-    The two layouts of version 1 differ in the place of ``nx``: 12 bytes from the start, or 100
-    with params. What stands at +12 with params is ``delta`` and ``max_no_improvement``; should it
-    be the parameter count by chance, the layout whose whole structure ends with the file is right.
+    Attributes:
+        layouts: the alternatives.
+        versions: what the first field says in each.
+        parameter_count_offsets: where the parameter count stands in those of the same version.
+        docs: how the layout is told, for the documentation.
     """
 
     layouts: ClassVar = {
@@ -319,7 +347,22 @@ class OptimizerContext(Construct):  # type: ignore[misc]
         Layout.VERSION_1: OptimizerVersion1,
         Layout.VERSION_1_WITH_PARAMS: OptimizerVersion1WithParams,
     }
+    versions: ClassVar = {
+        Layout.VERSION_0: 0,
+        Layout.VERSION_1: 1,
+        Layout.VERSION_1_WITH_PARAMS: 1,
+    }
     parameter_count_offsets: ClassVar = {Layout.VERSION_1: 12, Layout.VERSION_1_WITH_PARAMS: 100}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.docs = (
+            "The version is the first u32: 0 is version 0, 1 is either of the others, which are "
+            "told apart by the place of the parameter count, which is known from the model: 12 "
+            "bytes from the start of the optimizer context, or 100 with params (an i64 in both). "
+            "Should it stand in both places by chance (with params, past and delta are 12 bytes "
+            "from the start), the layout whose whole structure ends where the file ends is right."
+        )
 
     def _layout(self, stream: Any, context: Any) -> Layout:
         offset = stream.tell()
@@ -330,28 +373,34 @@ class OptimizerContext(Construct):  # type: ignore[misc]
         count = struct.pack("<q", context["parameter_count"])
         places = self.parameter_count_offsets.items()
         found = [layout for layout, place in places if head[place : place + 8] == count]
-        if not found and len(head) == 108:
-            (there,) = struct.unpack_from("<q", head, 12)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            whole = (key for key in found if _reach(self.layouts[key], stream, context) == math.inf)
+            return next(whole, found[0])
+        if len(head) < 108:
             raise FormatError(
-                path="parameter_count",
-                offset=offset + 12,
-                expected=f"{context['parameter_count']} (the elements of the model's tensors)",
-                found=f"{there}, nor is it 88 bytes further on",
-                hint=DAMAGED,
+                offset=offset,
+                expected="108 bytes of an optimizer context",
+                found=f"{len(head)} bytes and the end of the file",
+                hint=CUT,
             )
-        for layout in found[1:]:
-            try:
-                self.layouts[found[0]]._parse(stream, context, "")
-                End()._parse(stream, context, "")
-            except FormatError:
-                return layout
-            finally:
-                stream.seek(offset)
-        return found[0] if found else Layout.VERSION_1
+        there, beyond = (struct.unpack_from("<q", head, place)[0] for _, place in places)
+        raise FormatError(
+            path="parameter_count",
+            offset=offset + 12,
+            expected=f"{context['parameter_count']} (the elements of the model's tensors)",
+            found=f"{there}, and {beyond} in the other place where it may stand (+88)",
+            hint=DAMAGED,
+        )
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         layout = self._layout(stream, context)
-        container = self.layouts[layout]._parse(stream, context, path)
+        try:
+            container = self.layouts[layout]._parse(stream, context, path)
+        except FormatError as error:
+            error.partial["layout"] = layout
+            raise
         container["layout"] = layout
         return container
 
@@ -366,7 +415,7 @@ class OptimizerContext(Construct):  # type: ignore[misc]
                 path="version",
                 offset=stream.tell(),
                 expected="0 or 1",
-                found=str(version),
+                found=shown(version),
                 hint="give the version of the optimizer context",
             )
         return self.layouts[layout]._build(obj, stream, context, path)

@@ -36,7 +36,6 @@ class PerLayer(NamedTuple):
 
 # fmt: off
 ORDERS: dict[Order, tuple[str | PerLayer, ...]] = {
-    # e32089b2c to 43033b7bb by default (--use-scratch), d39c8e686, bfc311913
     Order.SCRATCH: (
         "tok_embeddings",
         PerLayer(Direction.UP, (
@@ -45,7 +44,6 @@ ORDERS: dict[Order, tuple[str | PerLayer, ...]] = {
         "norm",
         "output",
     ),
-    # 4ed096c6b to 4072f20bb and the GGUF trainers from 44c117f41 by default (--use-flash)
     Order.FLASH: (
         "output",
         "norm",
@@ -55,7 +53,6 @@ ORDERS: dict[Order, tuple[str | PerLayer, ...]] = {
         "tok_embeddings",
         PerLayer(Direction.UP, ("attention.wk", "attention.wv", "feed_forward.w3")),
     ),
-    # --no-flash, 42d9b4cfc, and July 2024, when flash attention was gone
     Order.PLAIN: (
         "output",
         "norm",
@@ -66,6 +63,49 @@ ORDERS: dict[Order, tuple[str | PerLayer, ...]] = {
             "attention.wv", "attention.wk", "attention.wq", "feed_forward.w3")),
     ),
 }
+
+TRAINERS: tuple[tuple[str, dict[Order, str]], ...] = (
+    ("42d9b4cfc (2023-05-21)", {
+        Order.PLAIN: "always"}),
+    ("releases e32089b2c to 43033b7bb, d39c8e686", {
+        Order.SCRATCH: "by default",
+        Order.FLASH: "--no-scratch",
+        Order.PLAIN: "--no-scratch --no-flash"}),
+    ("branch from bfc311913", {
+        Order.SCRATCH: "by default",
+        Order.FLASH: "--no-checkpointing --no-scratch",
+        Order.PLAIN: "--no-checkpointing --no-scratch --no-flash"}),
+    ("branch from 4ed096c6b (2023-08-14) to 4072f20bb", {
+        Order.FLASH: "by default",
+        Order.PLAIN: "--no-flash"}),
+    ("trainers with GGUF from 44c117f41 (2023-08-28)", {
+        Order.FLASH: "by default",
+        Order.PLAIN: "--no-flash"}),
+    ("the last trainer (July 2024)", {
+        Order.PLAIN: "by default",
+        Order.SCRATCH: "where its planner evaluates from right to left (context 8, batch 1)"}),
+)
+"""Which trainers write and expect which order, with which options."""
+
+EVIDENCE: tuple[tuple[str, str], ...] = (
+    ("a vector of the parameters themselves (adam.x, lbfgs.x)",
+        "The right order is the one whose slices equal the model's tensors. L-BFGS may leave a "
+        "difference of up to 0.008: take the nearest."),
+    ("the zeros of the second moments (adam.v)",
+        "Tokens that were never seen in training have rows of exactly zero, so under the right "
+        "order every zero lies inside tok_embeddings. Only where exactly one order puts them so."),
+    ("the spread of the second moments (adam.v)",
+        "Under the right order the variance of log v (over v > 0) within the tensors, summed over "
+        "all elements, is the smallest."),
+)
+"""What tells the order of a file, the surest sign first."""
+
+SCALE = (
+    "Releases and d39c8e686 take the gradient of the loss summed over the n_ctx * n_batch rows of "
+    "a batch, trainers from 51dc77092 on that of its mean. So the former's first moments are "
+    "n_ctx * n_batch times as large as the latter's, the second moments the square of that."
+)
+"""What the moments are moments of."""
 # fmt: on
 
 

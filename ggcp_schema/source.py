@@ -21,13 +21,13 @@ BLOCK_BYTES = 1 << 20
 _HINTS = {
     errno.ENOENT: "check the name and the folder",
     errno.EACCES: "ask for permission to read it, or copy it to a folder of your own",
+    errno.ENXIO: "a socket cannot be read; save the data to a file first",
     errno.ELOOP: "the symbolic links lead in a circle; give the name of the file itself",
 }
 
 _KINDS = (
     (stat.S_ISDIR, "a folder", "give the name of a file in it"),
     (stat.S_ISFIFO, "a pipe", "standard input is not supported; save the data to a file first"),
-    (stat.S_ISSOCK, "a socket", "save the data to a file first"),
     (stat.S_ISCHR, "a device", "standard input is not supported; give the name of a file"),
     (stat.S_ISBLK, "a device", "copy its content to a file first"),
 )
@@ -83,9 +83,21 @@ class Source(io.BufferedReader):
     def over(cls, file: BinaryIO) -> Source:
         """Read a seekable binary file that the caller opened and closes, from its first byte on."""
         name = getattr(file, "name", None)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        return cls(_Borrowed(file), name if isinstance(name, str) else None, size)
+        label = name if isinstance(name, str) else None
+        hint = "give the name of the file, or open it with the mode 'rb'"
+        expected = "a binary file that can be read at any place"
+        try:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            nothing = file.read(0)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise FormatError(
+                file=label, expected=expected, found=f"«{reason}»", hint=hint
+            ) from error
+        if not isinstance(nothing, bytes):
+            raise FormatError(file=label, expected=expected, found="a text file", hint=hint)
+        return cls(_Borrowed(file), label, size)
 
     def _stat(self) -> tuple[int, ...] | None:
         try:
@@ -116,7 +128,7 @@ class Source(io.BufferedReader):
         """Return ``length`` bytes from byte ``offset`` on.
 
         Raises:
-            FormatError: the file ends before, or cannot be read.
+            FormatError: the file ends before, cannot be read, or was closed.
         """
         try:
             if self._identity is not None:
@@ -137,6 +149,14 @@ class Source(io.BufferedReader):
                 found=f"«{error.strerror or error}»",
                 hint="the disk cannot read the file; copy it to another disk and try again",
             ) from error
+        except ValueError as error:
+            raise FormatError(
+                file=self.label,
+                offset=offset,
+                expected=f"{length} bytes",
+                found="a file that was closed",
+                hint="read the tensors before the checkpoint is closed",
+            ) from error
         if len(data) != length:
             raise FormatError(
                 file=self.label,
@@ -149,10 +169,14 @@ class Source(io.BufferedReader):
 
 
 class _Borrowed(io.RawIOBase):
-    """A file of the caller's: closing this leaves it open."""
+    """A file of the caller's: closing this leaves it open, and the caller may move in it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._position = 0
+        # A decompressor has a descriptor too, of other bytes than those that it gives.
+        raw = getattr(file, "raw", file)
+        self._descriptor = raw.fileno() if isinstance(raw, io.FileIO) else None
 
     def readable(self) -> bool:
         return True
@@ -161,15 +185,25 @@ class _Borrowed(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        if whence == os.SEEK_CUR:
+            offset, whence = self._position + offset, os.SEEK_SET
+        self._position = self._file.seek(offset, whence)
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._position)
         data = self._file.read(len(buffer))
         buffer[: len(data)] = data
+        self._position += len(data)
         return len(data)
 
     def fileno(self) -> int:
-        return self._file.fileno()
+        return super().fileno() if self._descriptor is None else self._descriptor
+
+
+def numpy_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return NumPy's shape of a tensor: reversed, and of no elements where it does not exist."""
+    return shape[::-1] or (0,)
 
 
 class Span(NamedTuple):
@@ -196,9 +230,10 @@ class Span(NamedTuple):
     def array(self) -> npt.NDArray[np.float32]:
         """Return the elements as a read-only little-endian float32 array.
 
-        Its NumPy shape is ``shape`` reversed: the slowest-varying dimension first.
+        Its NumPy shape is ``shape`` reversed: the slowest-varying dimension first. That of a tensor
+        that does not exist is ``(0,)``.
         """
         import numpy as np
 
         data = self.source.read_at(self.offset, self.length)
-        return np.frombuffer(data, dtype="<f4").reshape(self.shape[::-1])
+        return np.frombuffer(data, dtype="<f4").reshape(numpy_shape(self.shape))

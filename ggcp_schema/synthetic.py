@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO
@@ -185,6 +185,7 @@ class Synthetic:
             Hyperparameters.build_stream(self.hyperparameters, stream)
         except FormatError as error:
             error.within("hyperparameters")
+            error.offset = None  # of no file
             raise
         hyperparameters = Hyperparameters.parse(stream.getvalue())
         shapes = dict(slots(Model, {"_root": {"hyperparameters": hyperparameters}}))
@@ -196,7 +197,7 @@ class Synthetic:
                 "token_count": samples * self.context_length,
             },
             "hyperparameters": self.hyperparameters,
-            "model": _nested({path: self._values("model", path, shapes) for path in shapes}),
+            "model": nested({path: self._values("model", path, shapes) for path in shapes}),
             "optimizer": self._optimizer(shapes),
         }
 
@@ -207,11 +208,16 @@ class Synthetic:
             "approx_hessian_count": self.approx_hessian_count if lbfgs else 0,
         }
         states = VERSION_0_STATES if self.optimizer_version == 0 else VERSION_1_STATES
+        order = list(paths(self.order, self.block_count))
+
+        def vector(name: str) -> tuple[Values, ...]:
+            return tuple(self._values(name, path, shapes) for path in order)
+
         context: dict[str, Any] = {
             "version": self.optimizer_version,
             "iteration_count": self.iteration_count,
             "just_initialized": 0,
-            "state": self._state(states[self.optimizer_type], counts, shapes),
+            "state": optimizer_state(states[self.optimizer_type], counts, self.seed, vector),
         }
         if self.optimizer_version == 0 or self.with_params:
             context["params"] = {
@@ -224,47 +230,61 @@ class Synthetic:
             context |= {**counts, "type": int(self.optimizer_type)}
         return context
 
-    def _state(
-        self, struct: Any, counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, Any]:
-        lengths = {
-            "past_loss_values": counts["convergence_past_count"],
-            "memory_alpha": counts["approx_hessian_count"],
-            "memory_ys": counts["approx_hessian_count"],
-        }
-        state: dict[str, Any] = {}
-        for name in (member.name for member in struct.subcons):
-            if name in _SCALARS:
-                state[name] = _SCALARS[name]
-            elif name in lengths:
-                state[name] = Values(self._seed(name), lengths[name], 5.5, 6.5)
-            else:
-                rows = counts["approx_hessian_count"] if name.startswith("memory_") else 1
-                names = [f"{name}[{row}]" if rows > 1 else name for row in range(rows)]
-                order = list(paths(self.order, self.block_count))
-                state[name] = Vector(
-                    tuple(self._values(row, path, shapes) for row in names for path in order)
-                )
-        return state
-
-    def _seed(self, *names: str) -> tuple[int, ...]:
-        return (self.seed, *(zlib.crc32(name.encode()) for name in names))
-
     def _values(self, vector: str, path: str, shapes: Mapping[str, tuple[int, ...]]) -> Values:
         """Return the slice of a vector that belongs to the tensor at ``path``."""
-        count = element_count(shapes[path])
-        if vector == "model" or vector in _PARAMETERS:
-            return Values(self._seed("model", path), count, -0.04, 0.04)
-        unseen = path == "tok_embeddings"
-        zeros = min(self.unseen_token_count, self.vocabulary_size) * self.embedding_length
-        # Gradients of one tensor are of one size, those of another of another.
-        size = 10.0 ** np.random.default_rng(self._seed(path)).uniform(-5, -2)
-        positive = vector in _POSITIVE
-        low, high = (size**2 / 2, size**2 * 2) if positive else (-size, size)
-        return Values(self._seed(vector, path), count, low, high, zeros if unseen else 0)
+        unseen = min(self.unseen_token_count, self.vocabulary_size) * self.embedding_length
+        zeros = unseen if path == "tok_embeddings" else 0
+        return slice_of(self.seed, vector, path, element_count(shapes[path]), zeros)
 
 
-def _nested(tensors: Mapping[str, Any]) -> dict[str, Any]:
+def slice_of(seed: int, vector: str, path: str, count: int, zeros: int = 0) -> Values:
+    """Return the part of a vector (or of the model) that belongs to the tensor at ``path``."""
+    if vector == "model" or vector in _PARAMETERS:
+        return Values(seed_of(seed, "model", path), count, -0.04, 0.04)
+    # Gradients of one tensor are of one size, those of another of another.
+    size = 10.0 ** np.random.default_rng(seed_of(seed, path)).uniform(-5, -2)
+    low, high = (size**2 / 2, size**2 * 2) if vector in _POSITIVE else (-size, size)
+    return Values(seed_of(seed, vector, path), count, low, high, zeros)
+
+
+def seed_of(seed: int, *names: str) -> tuple[int, ...]:
+    """Return numbers that tell what has these names from all else."""
+    return (seed % 2**64, *(zlib.crc32(name.encode()) for name in names))
+
+
+def optimizer_state(
+    struct: Any,
+    counts: Mapping[str, int],
+    seed: int,
+    vector: Callable[[str], tuple[Values, ...]],
+) -> dict[str, Any]:
+    """Return what the optimizer has learnt.
+
+    Args:
+        struct: the layout of the state.
+        counts: ``convergence_past_count`` and ``approx_hessian_count``.
+        seed: the seed of the file.
+        vector: makes the values of the vector over all parameters that has this name.
+    """
+    lengths = {
+        "past_loss_values": counts["convergence_past_count"],
+        "memory_alpha": counts["approx_hessian_count"],
+        "memory_ys": counts["approx_hessian_count"],
+    }
+    state: dict[str, Any] = {}
+    for name in (member.name for member in struct.subcons):
+        if name in _SCALARS:
+            state[name] = _SCALARS[name]
+        elif name in lengths:
+            state[name] = Values(seed_of(seed, name), lengths[name], 5.5, 6.5)
+        else:
+            rows = counts["approx_hessian_count"] if name.startswith("memory_") else 1
+            names = [f"{name}[{row}]" if rows > 1 else name for row in range(rows)]
+            state[name] = Vector(tuple(chain.from_iterable(map(vector, names))))
+    return state
+
+
+def nested(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Turn paths such as ``layers[0].attention.wq`` into mappings and lists."""
     root: dict[str, Any] = {"layers": []}
     for path, tensor in tensors.items():

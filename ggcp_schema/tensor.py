@@ -21,9 +21,11 @@ from ggcp_schema.fields import (
     derived,
     field,
     require_bytes,
+    require_value,
     shown,
+    value,
 )
-from ggcp_schema.source import Span
+from ggcp_schema.source import Span, numpy_shape
 
 ALIGNMENT = 32
 """Tensor data start at multiples of this in the file (llama.cpp: ``llama_file::write_tensor``)."""
@@ -82,6 +84,7 @@ class TensorData(Construct):  # type: ignore[misc]
         super().__init__()
         self.shape = shape
         self._shape = compiled(shape)
+        self.flagbuildnone = True  # of a tensor that does not exist
 
     def _parse(self, stream: Any, context: Any, path: str) -> Span:
         shape = self._shape(None, context)
@@ -95,12 +98,19 @@ class TensorData(Construct):  # type: ignore[misc]
         shape = self._shape(None, context)
         length = 4 * element_count(shape)
         offset = stream.tell()
+        if shape:
+            require_value(obj, offset)
         written = 0
-        for block in blocks(obj, shape):
-            written += len(block)
-            if written > length:
-                break
-            stream.write(block)
+        try:
+            for block in blocks(obj, shape):
+                written += len(block)
+                if written > length:
+                    break
+                stream.write(block)
+        except FormatError as error:
+            if error.offset is None:
+                error.offset = offset
+            raise
         if written != length:
             raise FormatError(
                 offset=offset,
@@ -114,43 +124,88 @@ def blocks(data: Any, shape: tuple[int, ...]) -> Iterator[Any]:
     """Yield the bytes of whatever holds a tensor's data, in blocks.
 
     Raises:
-        FormatError: an array has another type or shape than the tensor.
+        FormatError: it holds no data, or a span or array has another type or shape than the tensor.
     """
     if data is None:
         return
     if isinstance(data, Span):
+        if tuple(data.shape) != shape:
+            raise FormatError(
+                expected=f"a span of the shape {shown(shape)}",
+                found=shown(data.shape),
+                hint="give the span of a tensor of the same shape",
+            )
         yield from data.blocks()
         return
     dtype = getattr(data, "dtype", None)
     if dtype is not None:
-        if dtype.str != "<f4" or tuple(data.shape) != shape[::-1]:
+        if getattr(dtype, "str", None) != "<f4" or tuple(data.shape) != numpy_shape(shape):
             raise FormatError(
-                expected=f"a float32 array of the NumPy shape {shown(shape[::-1])}",
-                found=f"{dtype} {shown(tuple(data.shape))}",
+                expected=f"an array of float32 (<f4) of the shape {shown(numpy_shape(shape))}",
+                found=f"{getattr(dtype, 'str', dtype)} of the shape {shown(tuple(data.shape))}",
                 hint="NumPy's shape is the checkpoint's, reversed",
             )
         yield data.tobytes()
         return
     try:
-        view = memoryview(data)
-    except TypeError:
-        for block in data:
-            yield memoryview(block).cast("B")
+        yield _as_bytes(data)
         return
-    yield view.cast("B")
+    except TypeError:  # not a buffer: its blocks are
+        blocks_of_data = _iterated(data)
+    for block in blocks_of_data:
+        try:
+            yield _as_bytes(block)
+        except TypeError as error:
+            raise _no_data(f"blocks of {type(block).__name__}") from error
 
 
-def _name_fits(this: Any) -> bool:
-    """Tell whether a name is the expected one, or what an old writer left of it."""
-    name: bytes = this["name"]
-    expected: bytes = this["_"]["expected_name"]
-    return name == expected or (len(name) >= SHORTEST_CUT_NAME and expected.startswith(name))
+def _as_bytes(buffer: Any) -> memoryview:
+    view = memoryview(buffer)
+    if view.contiguous and view.nbytes and view.format in ("B", "f"):
+        return view.cast("B")
+    return memoryview(view.tobytes())
 
 
-def _name_length_fits(this: Any) -> bool:
-    length: int = this["name_length"]
-    expected = len(this["_"]["expected_name"])
-    return length == expected or SHORTEST_CUT_NAME <= length < expected
+def _iterated(data: Any) -> Iterator[Any]:
+    try:
+        return iter(data)
+    except TypeError as error:
+        raise _no_data(type(data).__name__) from error
+
+
+def _no_data(found: str) -> FormatError:
+    return FormatError(
+        expected="a span, a NumPy array, a buffer, or an iterable of blocks of bytes",
+        found=found,
+        hint="give the elements as little-endian float32",
+    )
+
+
+class BeginningOf:
+    """Expression: the field is a beginning of the bytes that ``whole`` says.
+
+    Attributes:
+        name: the field.
+        whole: an expression over ``this``.
+    """
+
+    def __init__(self, name: str, whole: Any) -> None:
+        self.name = name
+        self.whole = whole
+        self._whole = compiled(whole)
+
+    def __call__(self, this: Any) -> bool:
+        """Tell whether it is."""
+        whole: bytes = self._whole(None, this)
+        return whole.startswith(this[self.name])
+
+
+_expected_length = len_(this._.expected_name)
+
+
+def _expected_length_in_words(this: Any) -> str:
+    name: bytes = this["_"]["expected_name"]
+    return f"{len(name)} ({shown(name) if name else 'no name'})"
 
 
 # fmt: off
@@ -159,20 +214,26 @@ TensorRecord = Struct(
         "n_dims", "Number of dimensions; 0 for a tensor that does not exist."),
     field("name_length", U32,
         "name_len", "Bytes in the name; 0 for the optimizer's tensors.",
-        Check(_name_length_fits, lambda this: str(len(this["_"]["expected_name"])))),
+        Check((value == _expected_length)
+            | ((value >= SHORTEST_CUT_NAME) & (value < _expected_length)),
+            _expected_length_in_words)),
     derived("type", U32, F32_TYPE,
-        "type", "Type of the elements: 0, which is F32, the only one that was ever written."),
+        "type", "Type of the elements: 0, which is F32, the only one that was ever written.",
+        because="F32"),
     derived("shape", Dimensions(this.n_dims), this._.expected_shape,
-        "ne", "Elements along each dimension, the fastest-varying first."),
+        "ne", "Elements along each dimension, the fastest-varying first.",
+        because="by the counts before it in the file"),
     field("name", Bytes(this.name_length),
         "name", "The tensor's name, without a NUL; an old writer cut it at 31 bytes or more.",
-        Check(_name_fits, lambda this: shown(this["_"]["expected_name"]))),
+        Check(BeginningOf("name", this._.expected_name),
+            lambda this: shown(this["_"]["expected_name"]))),
     field("padding", AlignTo(ALIGNMENT),
         "(seek)", "Zeros up to the next multiple of 32 of the absolute offset in the file."),
     field("data", TensorData(this.shape),
         "data", "The elements, four bytes each. The next record starts right behind them."),
+    docs="A tensor. llama.cpp, examples/train-text-from-scratch: write_tensor, e32089b2c to "
+        "4072f20bb.",
 )
-"""llama.cpp, examples/train-text-from-scratch, ``write_tensor`` (e32089b2c to 4072f20bb)."""
 # fmt: on
 
 
@@ -247,6 +308,14 @@ class Tensor(Subconstruct):  # type: ignore[misc]
         expected = self._expected_name(context)
         given = obj if isinstance(obj, Mapping) else {"data": obj}
         name = given.get("name", expected)
+        if not isinstance(name, bytes):
+            raise FormatError(
+                path="name",
+                offset=stream.tell(),
+                expected=shown(expected),
+                found=type(name).__name__,
+                hint="give the name as bytes, or leave it out",
+            )
         record = {**given, "name": name, "name_length": len(name)}
         scope = self._expectations(context, self._shape(None, context), expected)
         return TensorRecord._build(record, stream, scope, path)

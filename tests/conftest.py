@@ -23,3 +23,11 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(path, folder)
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder in which nothing is but what the test's subject leaves there."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    return folder

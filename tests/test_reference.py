@@ -7,8 +7,6 @@ import pytest
 from reference import llama, llama_cpp
 from reference.checkpoint import Checkpoint, read
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-
 INPUTS = [1, 261, 273, 274, 298, 295, 296, 297, 299, 282, 283, 284, 298, 286, 287, 288]
 TARGETS = [*INPUTS[1:], 13]
 
@@ -35,9 +33,9 @@ def shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_adam_continues_as_the_trainers_did(name: str) -> None:
+def test_adam_continues_as_the_trainers_did(fixtures: Path, name: str) -> None:
     order, epsilon, rows, losses = RESUMED[name]
-    checkpoint = read(FIXTURES / name)
+    checkpoint = read(fixtures / name)
     m, v = (
         llama.split(
             checkpoint.optimizer.vectors[vector].astype(np.float64) / scale,
@@ -60,8 +58,10 @@ def test_adam_continues_as_the_trainers_did(name: str) -> None:
     assert measured == pytest.approx(losses, abs=1e-6)
 
 
-def test_the_order_of_a_version_0_file_is_the_one_in_which_x_holds_the_weights() -> None:
-    checkpoint = read(FIXTURES / "v0_adam_one.bin")
+def test_the_order_of_a_version_0_file_is_the_one_in_which_x_holds_the_weights(
+    fixtures: Path,
+) -> None:
+    checkpoint = read(fixtures / "v0_adam_one.bin")
     x = checkpoint.optimizer.vectors["x"]
     right = [
         order
@@ -75,14 +75,14 @@ def test_the_order_of_a_version_0_file_is_the_one_in_which_x_holds_the_weights()
 
 
 @pytest.mark.parametrize("order", ["scratch", "flash", "plain"])
-def test_an_order_holds_every_parameter_once(order: str) -> None:
-    checkpoint = read(FIXTURES / "v1_adam_one.bin")
+def test_an_order_holds_every_parameter_once(fixtures: Path, order: str) -> None:
+    checkpoint = read(fixtures / "v1_adam_one.bin")
     names = llama.parameter_names(order, checkpoint.header["n_layer"])
     assert sorted(names) == sorted(checkpoint.tensors)
 
 
-def test_the_gradient_matches_finite_differences() -> None:
-    checkpoint = read(FIXTURES / "v1_adam_one.bin")
+def test_the_gradient_matches_finite_differences(fixtures: Path) -> None:
+    checkpoint = read(fixtures / "v1_adam_one.bin")
     rng = np.random.default_rng(0)
     # Far from the initial weights, where some gradients are too small to measure.
     weights = {
@@ -112,8 +112,8 @@ def test_the_gradient_matches_finite_differences() -> None:
         assert np.sum(gradients[name] * direction) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_the_future_does_not_change_the_past() -> None:
-    checkpoint = read(FIXTURES / "v1_adam_one.bin")
+def test_the_future_does_not_change_the_past(fixtures: Path) -> None:
+    checkpoint = read(fixtures / "v1_adam_one.bin")
     whole, beginning = (
         llama.forward(checkpoint.tensors, checkpoint.header, tokens, epsilon=1e-5)
         for tokens in (INPUTS, INPUTS[:5])
@@ -121,8 +121,8 @@ def test_the_future_does_not_change_the_past() -> None:
     np.testing.assert_allclose(whole[:5], beginning, atol=1e-12)
 
 
-def test_lora_deltas_have_the_shapes_of_the_weights() -> None:
-    checkpoint = read(FIXTURES / "ggcl_v1_adam_1a5f0a30e.bin")
+def test_lora_deltas_have_the_shapes_of_the_weights(fixtures: Path) -> None:
+    checkpoint = read(fixtures / "ggcl_v1_adam_1a5f0a30e.bin")
     deltas = llama.lora_deltas(checkpoint.tensors)
     assert len(deltas) == 3 + 9 * 2
     assert deltas["tok_embeddings.weight"].shape == (300, 32)
@@ -135,7 +135,7 @@ def test_lora_deltas_have_the_shapes_of_the_weights() -> None:
     )
 
 
-def test_llama_cpp_says_why_it_refuses_a_file() -> None:
+def test_llama_cpp_says_why_it_refuses_a_file(fixtures: Path) -> None:
     with pytest.raises(llama_cpp.EngineError) as caught:
-        llama_cpp.greedy_log_probabilities(FIXTURES / "vocab300.gguf", [1], 1)
+        llama_cpp.greedy_log_probabilities(fixtures / "vocab300.gguf", [1], 1)
     assert "tensor 'token_embd.weight' not found" in str(caught.value)
