@@ -42,8 +42,12 @@ TrainingCheckpoint = Struct(
         "opt", "The optimizer context, from which the training goes on."),
     field("end", End(),
         "-", "Nothing follows."),
-    docs="A training checkpoint. llama.cpp, examples/train-text-from-scratch: "
-        "save_checkpoint_file, 42d9b4cfc (2023-05-21) to 43033b7bb (2023-08-28).",
+    docs="A training checkpoint. llama.cpp, examples/train-text-from-scratch (before June 2023 "
+        "examples/baby-llama/baby-llama-text.cpp): save_checkpoint, 42d9b4cfc (2023-05-21) to "
+        "43033b7bb (2023-08-28). All trainers whose optimizer context is of version 0 abort while "
+        "they save with L-BFGS. Such a file breaks off before the optimizer context and lacks up "
+        "to 4095 bytes of the model's last tensors: it is damaged, reject it; all other weights "
+        "can be salvaged (``ggcp export --rescue``).",
 )
 # fmt: on
 

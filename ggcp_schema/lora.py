@@ -123,10 +123,17 @@ class StoredHeaderLayout(Construct):  # type: ignore[misc]
         self.cases = cases
         self.between = between
         self.flagbuildnone = True
+        before = 8 + Training.least  # magic and version
+        places = [before + case.least + between.least for case in cases.values()]
+        numbers = " or ".join(map(str, places))
+        names = " or ".join(str(place + 20) for place in places)
         self.docs = (
-            "Not stored. n_mult makes the header four bytes longer, and behind the header stands "
-            f"the first record: its n_dims, name_len and type, which are 2, {len(FIRST_NAME)} and "
-            f"0, and its name, {FIRST_NAME}. They can stand at one of the two places only."
+            "Not stored. All before the model is four bytes longer with n_mult, so the first "
+            f"record, model.tok_embeddings.a, stands {numbers} bytes from the start of the file. "
+            "Look at these places in this order: the layout is that of the first where n_dims, "
+            f"name_length and type are 2, {len(FIRST_NAME)} and 0, or where the name, at {names}, "
+            f"is {FIRST_NAME}. If there is no such place, the file is damaged: reject it, and name "
+            "what is wrong when it is read with n_mult."
         )
 
     def _parse(self, stream: Any, context: Any, path: str) -> HeaderLayout:
@@ -171,8 +178,9 @@ class StoredFeedForwardLength(Construct):  # type: ignore[misc]
         self.before = before
         self.docs = (
             "Not stored in the header, but shapes depend on it: it is the second dimension of "
-            "layers.0.feed_forward.w1.weight.loraB, where one gets by stepping over the records "
-            "before it, all of known shapes. Nothing needs it in a file without layers."
+            "layers.0.feed_forward.w1.weight.loraB, at least 1. It stands inside the model, but no "
+            "look-ahead is needed: nothing before that record depends on it, all after it must "
+            "agree. In a file without layers it is 0, and nothing needs it."
         )
 
     def _parse(self, stream: Any, context: Any, path: str) -> int:
@@ -203,6 +211,12 @@ def _require_some(length: Any, offset: int, hint: str) -> None:
         raise FormatError(offset=offset, expected="at least 1", found="0", hint=hint)
 
 
+_CHANGE = (
+    "at index i of its first and j of its second dimension, the sum over r of A[r, i]·B[r, j], "
+    "without any factor"
+)
+
+
 # fmt: off
 class Pair(Struct):
     """The two records that stand for the change of one tensor of the base model.
@@ -221,8 +235,7 @@ class Pair(Struct):
                 f"{c_name}_a", "A: for each index of the tensor's first dimension, each rank."),
             field("b", Tensor(f"{name}.loraB", rank, outputs),
                 f"{c_name}_b", "B: for each index of the tensor's second dimension, each rank."),
-            docs="The change of a tensor of the base model: at index i of its first and j of its "
-                "second dimension, the sum over r of A[r, i]·B[r, j], without any factor.",
+            docs=f"The change of a tensor of the base model: {_CHANGE}.",
         )
         self.tensor_name = name
 
@@ -266,7 +279,7 @@ LoraLayer = Struct(
         "-", "Change of the RMS norm before the feed-forward network."),
     field("feed_forward", LoraFeedForward,
         "-", "Changes of the three matrices of the feed-forward network."),
-    docs="Changes of a layer, number _index, counted from 0.",
+    docs="Changes of a layer.",
 )
 
 LoraModel = Struct(
@@ -279,7 +292,8 @@ LoraModel = Struct(
         "-", "Change of the projection to the logits of each token."),
     field("layers", Repeated(this._root.hyperparameters.block_count, LoraLayer),
         "layers", "The layers, from the input up."),
-    docs="The pairs of tensors.",
+    docs="The pairs of tensors. Each stands for the change of a tensor of the base model: "
+        f"{_CHANGE}.",
 )
 
 _BEFORE_FEED_FORWARD_LENGTH = Struct(
@@ -292,9 +306,10 @@ LoraOptimizer = Struct(
     derived("version", U32, 1,
         "version", "Version of the optimizer context; finetune wrote no other."),
     computed("layout", Layout.VERSION_1,
-        "-", "Without params, always."),
+        "-", "For tools that read both kinds of file; ignore it."),
     *OptimizerVersion1.subcons[1:],
-    docs="Optimizer context over the elements of the pairs, in an order that is not established.",
+    docs="Optimizer context over the elements of the pairs, in an order that is not established. "
+        "The same as version 1 in a training checkpoint.",
 )
 
 _HYPERPARAMETERS = {
@@ -310,7 +325,7 @@ LoraCheckpoint = Struct(
     field("training", Training,
         "-", "How far the training got."),
     field("layout", StoredHeaderLayout(_HYPERPARAMETERS, Ranks),
-        "-", "Whether n_mult is there: not stored, but told by where the first record stands."),
+        "-", "Whether n_mult is there, told by where the first record stands."),
     field("hyperparameters", Switch(this.layout, _HYPERPARAMETERS),
         "hparams", "The sizes of the base model."),
     field("ranks", Ranks,
@@ -325,7 +340,7 @@ LoraCheckpoint = Struct(
         "opt", "The optimizer context, from which the training goes on."),
     field("end", End(),
         "-", "Nothing follows."),
-    docs="A LoRA checkpoint. llama.cpp, examples/finetune, development branch, 2023-08-16 to "
-        "2023-08-29.",
+    docs="A LoRA checkpoint. llama.cpp, examples/finetune, development branch: save_checkpoint, "
+        "2023-08-16 to 2023-08-29.",
 )
 # fmt: on

@@ -1,7 +1,8 @@
 """The training counters, the hyperparameters and the model: the first half of a checkpoint.
 
-llama.cpp, examples/train-text-from-scratch/train-text-from-scratch.cpp, ``save_checkpoint`` and
-``save_model``, e32089b2c (2023-06-13) to 43033b7bb (2023-08-28).
+llama.cpp, examples/train-text-from-scratch/train-text-from-scratch.cpp, ``save_checkpoint``,
+e32089b2c (2023-06-13) to 43033b7bb (2023-08-28); before, from 42d9b4cfc (2023-05-21) on, it was
+examples/baby-llama/baby-llama-text.cpp.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ Hyperparameters = Struct(
     computed("feed_forward_length",
         (2 * (4 * this.embedding_length) // 3 + this.feed_forward_multiple - 1)
         // this.feed_forward_multiple * this.feed_forward_multiple,
-        "n_ff", "Elements between the two halves of the feed-forward network; not stored."),
+        "n_ff", "Elements between the two halves of the feed-forward network."),
     docs="The sizes of the model.",
 )
 
@@ -94,7 +95,7 @@ Layer = Struct(
         "ffn_norm", "Weights of the RMS norm before the feed-forward network."),
     field("feed_forward", FeedForward,
         "-", "The three matrices of the feed-forward network."),
-    docs="A layer of the model, number _index, counted from 0.",
+    docs="A layer of the model.",
 )
 
 Model = Struct(
@@ -106,6 +107,6 @@ Model = Struct(
         "output", "Projection to the logits of each token."),
     field("layers", Repeated(this._root.hyperparameters.block_count, Layer),
         "layers", "The layers, from the input up."),
-    docs="The weights. llama.cpp, examples/train-text-from-scratch: save_model.",
+    docs="The weights.",
 )
 # fmt: on

@@ -1,6 +1,6 @@
 """The optimizer context: the second half of a checkpoint, in three layouts.
 
-llama.cpp, ``write_opt_context`` (version 0: e32089b2c to 43033b7bb; version 1 with params:
+llama.cpp, ``write_opt_context`` (version 0: 42d9b4cfc to 43033b7bb; version 1 with params:
 d39c8e686; version 1: d395b19c8 to 4072f20bb).
 """
 
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from construct import Construct, IfThenElse, Switch, this
+from construct import Construct, Container, IfThenElse, Switch, this
 
 from ggcp_schema.errors import FormatError
 from ggcp_schema.fields import (
@@ -84,7 +84,8 @@ AdamParams = Struct(
 
 LbfgsParams = Struct(
     field("approx_hessian_count", I32,
-        "lbfgs.m", "Corrections kept to approximate the inverse Hessian; 0 with Adam.",
+        "lbfgs.m", "Corrections kept to approximate the inverse Hessian; writers store 0 with "
+        "Adam, but do not rely on that.",
         _NOT_NEGATIVE,
         Check((this._.type == OptimizerType.ADAM.value) | (value > 0), "at least 1 with L-BFGS")),
     field("iteration_limit", I32,
@@ -132,9 +133,10 @@ Params = Struct(
     docs="struct ggml_opt_params as it lay in memory.",
 )
 
-_VERSION = field("version", U32,
-        "version", "Version of the optimizer context.",
-        one_of([0, 1], "0 or 1"))
+_VERSION_0 = derived("version", U32, 0,
+        "version", "Version of the optimizer context.")
+_VERSION_1 = derived("version", U32, 1,
+        "version", "Version of the optimizer context.")
 _COUNTERS: tuple[Field, ...] = (
     derived("parameter_count", I64, this._root.parameter_count,
         "nx", "Parameters of the model: the elements of all its tensors.",
@@ -213,7 +215,7 @@ Lbfgs = Struct(
         "lbfgs.d", "The direction of the line search."),
     _PAST_LOSS_VALUES,
     field("memory_alpha", Tensor("", _m),
-        "lbfgs.lmal", "alpha of each correction."),
+        "lbfgs.lmal", "The factor alpha of each correction, as last computed."),
     field("memory_ys", Tensor("", _m),
         "lbfgs.lmys", "The product y·s of each correction."),
     field("memory_s", Tensor("", _nx, _m),
@@ -225,17 +227,17 @@ Lbfgs = Struct(
     field("line_search_step", F32,
         "lbfgs.step", "The step of the last line search."),
     field("line_search_j", I32,
-        "lbfgs.j", "j of the line search."),
+        "lbfgs.j", "Index of a correction in the memory; as written always the same as ``end``."),
     field("line_search_k", I32,
-        "lbfgs.k", "k of the line search."),
+        "lbfgs.k", "The next iteration, counted from 1 since the state was set up."),
     field("line_search_end", I32,
-        "lbfgs.end", "Where in the memory the next correction goes."),
+        "lbfgs.end", "Index of the next correction in the memory, from 0 to m - 1."),
     field("no_improvement_count", I32,
         "n_no_improvement", "Iterations since the loss last improved.",
         _NOT_NEGATIVE),
-    docs="What L-BFGS has learnt; the same in both versions of the optimizer context. The releases "
-        "abort while saving it: their files break off before the optimizer context and lack up to "
-        "4095 bytes of the model's last tensors.",
+    docs="What L-BFGS has learnt, the same in every layout of the optimizer context. The trainers "
+        "of version 1 save it whole, those of version 0 only if somebody patched them: else they "
+        "abort.",
 )
 # fmt: on
 
@@ -274,7 +276,8 @@ class StoredRecords(Construct):  # type: ignore[misc]
             "Not stored. Follow the structure of each candidate up to its end, which takes nothing "
             "but the counts (every record's length follows from its shape): the right one ends "
             "exactly where the file ends. With the same counts L-BFGS takes more bytes than Adam, "
-            "always, so at most one does."
+            "always, so at most one does. If none does, the file is damaged: reject it, and name "
+            "what is wrong in the candidate that fits further."
         )
 
     def _parse(self, stream: Any, context: Any, path: str) -> int:
@@ -289,45 +292,48 @@ class StoredRecords(Construct):  # type: ignore[misc]
 
 # fmt: off
 OptimizerVersion0 = Struct(
-    _VERSION,
+    _VERSION_0,
     field("params", Params,
         "params", "All settings of the optimizer."),
     *_COUNTERS,
     *_FROM_PARAMS,
     field("state", Switch(this.type, VERSION_0_STATES),
         "-", "What the optimizer has learnt."),
-    docs="Optimizer context of every release, e32089b2c (2023-06-13) to 43033b7bb (2023-08-28).",
+    docs="Optimizer context of every release, e32089b2c (2023-06-13) to 43033b7bb (2023-08-28), "
+        "and, to the byte the same, of the branch before them, from 42d9b4cfc (2023-05-21) on.",
 )
 
 OptimizerVersion1 = Struct(
-    _VERSION,
+    _VERSION_1,
     field("convergence_past_count", I32,
         "past", "Losses kept for the test of convergence.",
         _NOT_NEGATIVE),
     field("approx_hessian_count", I32,
-        "lbfgs.m", "Corrections kept by L-BFGS; 0 with Adam.",
+        "lbfgs.m", "Corrections kept by L-BFGS; writers store 0 with Adam, but do not rely on it.",
         _NOT_NEGATIVE),
     *_COUNTERS,
     field("type", StoredRecords(VERSION_1_STATES),
-        "-", "The optimizer's type: not stored, but told by the records that follow.",
+        "-", "The optimizer's type, told by the records that follow.",
         _KNOWN_TYPE,
         Check((value == OptimizerType.ADAM.value) | (this.approx_hessian_count > 0),
-            "0 (Adam), because approx_hessian_count is 0")),
+            "0 (Adam) where approx_hessian_count is 0")),
     field("state", Switch(this.type, VERSION_1_STATES),
         "-", "What the optimizer has learnt."),
-    docs="Optimizer context of the development branch, d395b19c8 to 4072f20bb.",
+    docs="Optimizer context of the development branch, d395b19c8 (2023-07-28) to 4072f20bb "
+        "(2023-08-24).",
 )
 
 OptimizerVersion1WithParams = Struct(
-    _VERSION,
+    _VERSION_1,
     field("params", Params,
         "params", "All settings of the optimizer."),
     *_COUNTERS,
     *_FROM_PARAMS,
     field("state", Switch(this.type, VERSION_1_STATES),
         "-", "What the optimizer has learnt."),
-    docs="Optimizer context of one commit, d39c8e686: the header of version 0 in front of the "
-        "records of version 1.",
+    docs="Optimizer context of one commit, d39c8e686 (2023-07-28): the header of version 0 in "
+        "front of the records of version 1. With L-BFGS nothing but ``version`` tells it from "
+        "version 0.",
 )
 # fmt: on
 
@@ -357,19 +363,27 @@ class OptimizerContext(Construct):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.docs = (
-            "The version is the first u32: 0 is version 0, 1 is either of the others, which are "
-            "told apart by the place of the parameter count, which is known from the model: 12 "
-            "bytes from the start of the optimizer context, or 100 with params (an i64 in both). "
-            "Should it stand in both places by chance (with params, past and delta are 12 bytes "
-            "from the start), the layout whose whole structure ends where the file ends is right."
+            "``version``, the first u32: 0 is version 0, 1 is either of the others; any other "
+            "value: reject. Version 1 and version 1 with params are told apart by where "
+            "``parameter_count``, known from the model, stands as an i64: 12 bytes from the start "
+            "of the optimizer context, or 100 with params. If it stands in neither place, reject, "
+            "and name ``parameter_count``. If in both, as by chance in some tiny models, the right "
+            "layout is the one whose whole structure (for version 1, with either type) ends where "
+            "the file ends; should both, which no trainer's file does, it is version 1. If neither "
+            "does, reject."
         )
 
     def _layout(self, stream: Any, context: Any) -> Layout:
         offset = stream.tell()
         head = stream.read(108)
         stream.seek(offset)
-        if head[:4] != b"\x01\0\0\0":
-            return Layout.VERSION_0  # whose check of the version names any other
+        if len(head) < 4:
+            return Layout.VERSION_0  # whose first field says that the file ends there
+        (version,) = struct.unpack_from("<L", head)
+        if version not in self.versions.values():
+            raise _unknown(version, offset, DAMAGED)
+        if version == 0:
+            return Layout.VERSION_0
         count = struct.pack("<q", context["parameter_count"])
         places = self.parameter_count_offsets.items()
         found = [layout for layout, place in places if head[place : place + 8] == count]
@@ -411,11 +425,13 @@ class OptimizerContext(Construct):  # type: ignore[misc]
         elif version == 1:
             layout = Layout.VERSION_1_WITH_PARAMS if "params" in obj else Layout.VERSION_1
         else:
-            raise FormatError(
-                path="version",
-                offset=stream.tell(),
-                expected="0 or 1",
-                found=shown(version),
-                hint="give the version of the optimizer context",
-            )
+            raise _unknown(version, stream.tell(), "give the version of the optimizer context")
         return self.layouts[layout]._build(obj, stream, context, path)
+
+
+def _unknown(version: Any, offset: int, hint: str) -> FormatError:
+    error = FormatError(
+        path="version", offset=offset, expected="0 or 1", found=shown(version), hint=hint
+    )
+    error.partial = Container()  # nothing of the context can be read
+    return error

@@ -85,18 +85,23 @@ TRAINERS: tuple[tuple[str, dict[Order, str]], ...] = (
         Order.PLAIN: "by default",
         Order.SCRATCH: "where its planner evaluates from right to left (context 8, batch 1)"}),
 )
-"""Which trainers write and expect which order, with which options."""
+"""Which trainers write and expect which order, with which options.
+
+Those with GGUF write none of the files of this schema; they go on training from converted ones.
+"""
 
 EVIDENCE: tuple[tuple[str, str], ...] = (
     ("a vector of the parameters themselves (adam.x, lbfgs.x)",
-        "The right order is the one whose slices equal the model's tensors. L-BFGS may leave a "
-        "difference of up to 0.008: take the nearest."),
-    ("the zeros of the second moments (adam.v)",
+        "The right order is the one whose slices equal the model's tensors: with Adam exactly; "
+        "with L-BFGS not always (about 0.01 apart in the largest element were seen), so take the "
+        "order with the smallest sum of squared differences, without a fixed limit."),
+    ("with Adam, the zeros of the second moments (adam.v)",
         "Tokens that were never seen in training have rows of exactly zero, so under the right "
-        "order every zero lies inside tok_embeddings. Only where exactly one order puts them so."),
-    ("the spread of the second moments (adam.v)",
-        "Under the right order the variance of log v (over v > 0) within the tensors, summed over "
-        "all elements, is the smallest."),
+        "order every zero lies inside tok_embeddings. That excludes all orders under which one "
+        "does not; without any zero, or where no order is left, it says nothing."),
+    ("with Adam, the spread of the second moments (adam.v)",
+        "Under the right order the sum of (log v - mean)² over all elements with v > 0 is the "
+        "smallest, where mean is that of log v over such elements of the same tensor."),
 )
 """What tells the order of a file, the surest sign first."""
 

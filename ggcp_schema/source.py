@@ -43,6 +43,7 @@ class Source(io.BufferedReader):
 
     label: str | None
     size: int
+    _path: str | os.PathLike[str] | None = None
 
     def __init__(self, raw: Any, label: str | None, size: int) -> None:
         super().__init__(raw, 1 << 12)  # the header of a tensor, not its data
@@ -65,6 +66,8 @@ class Source(io.BufferedReader):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             hint = _HINTS.get(getattr(error, "errno", None) or 0, "check the name of the file")
+            if label == "-":
+                hint = "standard input is not supported; give the name of a file"
             raise FormatError(
                 file=label, expected="a file to read", found=f"«{reason}»", hint=hint
             ) from error
@@ -74,7 +77,9 @@ class Source(io.BufferedReader):
                 kinds = (row[1:] for row in _KINDS if row[0](status.st_mode))
                 kind, hint = next(kinds, ("something else", "give the name of a file"))
                 raise FormatError(file=label, expected="a regular file", found=kind, hint=hint)
-            return cls(io.FileIO(descriptor, closefd=True), label, status.st_size)
+            source = cls(io.FileIO(descriptor, closefd=True), label, status.st_size)
+            source._path = path
+            return source
         except BaseException:
             os.close(descriptor)
             raise
@@ -107,22 +112,35 @@ class Source(io.BufferedReader):
         return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def check_unchanged(self) -> None:
-        """Make sure that nobody wrote to the file since it was opened.
+        """Make sure that nobody wrote to the file or replaced it since it was opened.
 
         Raises:
-            FormatError: its size or its time of modification is another than when it was opened.
+            FormatError: its size or its time of modification is another than when it was opened, or
+                its name is that of another file.
         """
         now = self._stat()
-        if now != self._identity and self._identity is not None:
-            was = self._identity[2]
-            size = now[2] if now else 0
-            change = f"{size} bytes" if size != was else "the same size, written to since"
-            raise FormatError(
-                file=self.label,
-                expected=f"the {was} bytes that were there when reading began",
-                found=change,
-                hint="another program is writing to the file; wait until it is done and try again",
-            )
+        if self._identity is None or (now == self._identity and not self._is_replaced()):
+            return
+        was = self._identity[2]
+        size = now[2] if now else 0
+        change = f"{size} bytes" if size != was else "the same size, written to since"
+        if now == self._identity:
+            change = "another file of that name"
+        raise FormatError(
+            file=self.label,
+            expected=f"the {was} bytes that were there when reading began",
+            found=change,
+            hint="another program is writing to the file; wait until it is done and try again",
+        )
+
+    def _is_replaced(self) -> bool:
+        """Tell whether the name leads to another file now; one that was moved away is still read."""
+        if self._path is None:
+            return False
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(self.fileno()))
+        except OSError:
+            return False
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes from byte ``offset`` on.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from construct import Construct, Container, Subconstruct, len_, this
@@ -30,6 +32,8 @@ from ggcp_schema.source import Span, numpy_shape
 ALIGNMENT = 32
 """Tensor data start at multiples of this in the file (llama.cpp: ``llama_file::write_tensor``)."""
 
+_PADDINGS = tuple(bytes(-offset % ALIGNMENT) for offset in range(ALIGNMENT))
+
 SHORTEST_CUT_NAME = 31
 """GGML_MAX_NAME was 32 until eaa6ca5a6 (2023-06-26): names were cut at 31 or 32 bytes."""
 
@@ -37,15 +41,22 @@ F32_TYPE = 0
 """GGML_TYPE_F32, the only type that the trainers wrote."""
 
 
-def element_count(shape: Iterable[int]) -> int:
+def element_count(shape: tuple[int, ...]) -> int:
     """Return how many elements a tensor of this shape has; one without dimensions has none."""
-    dimensions = tuple(shape)
-    if not dimensions:
-        return 0
-    count = 1
-    for dimension in dimensions:
-        count *= dimension
-    return count
+    return math.prod(shape) if shape else 0
+
+
+@functools.lru_cache(maxsize=64)
+def _record_head(shape: tuple[int, ...], name_length: int) -> tuple[bytes, int]:
+    """Return the numbers at the start of a record, and the bytes of its data.
+
+    Layers have a dozen shapes in all, and there may be thousands of layers.
+
+    Raises:
+        struct.error: a dimension does not fit 32 bits.
+    """
+    numbers = (len(shape), name_length, F32_TYPE, *shape)
+    return struct.pack(f"<{len(numbers)}L", *numbers), 4 * element_count(shape)
 
 
 class Dimensions(Construct):  # type: ignore[misc]
@@ -211,9 +222,9 @@ def _expected_length_in_words(this: Any) -> str:
 # fmt: off
 TensorRecord = Struct(
     derived("n_dims", U32, len_(this._.expected_shape),
-        "n_dims", "Number of dimensions; 0 for a tensor that does not exist."),
+        "n_dims", "Number of dimensions; 0 in the empty record."),
     field("name_length", U32,
-        "name_len", "Bytes in the name; 0 for the optimizer's tensors.",
+        "name_len", "Bytes in the name; the optimizer's tensors have none.",
         Check((value == _expected_length)
             | ((value >= SHORTEST_CUT_NAME) & (value < _expected_length)),
             _expected_length_in_words)),
@@ -231,8 +242,8 @@ TensorRecord = Struct(
         "(seek)", "Zeros up to the next multiple of 32 of the absolute offset in the file."),
     field("data", TensorData(this.shape),
         "data", "The elements, four bytes each. The next record starts right behind them."),
-    docs="A tensor. llama.cpp, examples/train-text-from-scratch: write_tensor, e32089b2c to "
-        "4072f20bb.",
+    docs="A tensor. llama.cpp, examples/train-text-from-scratch and examples/finetune: "
+        "write_tensor, the same in every trainer from 42d9b4cfc (2023-05-21) to 2023-08-29.",
 )
 # fmt: on
 
@@ -257,7 +268,6 @@ class Tensor(Subconstruct):  # type: ignore[misc]
         self._shape = compiled(shape)
         self._name = name.encode().replace(b"{layer}", b"%d")
         self._in_layer = "{layer}" in name
-        self._pack = struct.Struct(f"<{3 + len(shape)}L").pack
         shortest = name.replace("{layer}", "0").encode()[:SHORTEST_CUT_NAME]
         self.least = 12 + 4 * len(shape) + len(shortest)
         self.flagbuildnone = not shape
@@ -274,14 +284,15 @@ class Tensor(Subconstruct):  # type: ignore[misc]
         shape, name = self._shape(None, context), self._expected_name(context)
         start = stream.seek(0, os.SEEK_CUR)  # unlike tell(), without a system call
         try:
-            header = self._pack(len(shape), len(name), F32_TYPE, *shape) + name
+            numbers, length = _record_head(shape, len(name))
         except struct.error:  # hyperparameters that lead to a dimension above 32 bits
             return self._parse_fields(stream, context, shape, name)
         # Nearly every record is to the byte what this schema would write. Then nothing is left to
         # check, and all its fields are known; field by field would take three times as long.
-        padding = bytes(-(start + len(header)) % ALIGNMENT)
-        offset = start + len(header) + len(padding)
-        length = 4 * element_count(shape)
+        header = numbers + name
+        behind = start + len(header)
+        padding = _PADDINGS[behind % ALIGNMENT]
+        offset = behind + len(padding)
         if stream.read(offset - start) == header + padding and offset + length <= stream.size:
             stream.seek(length, os.SEEK_CUR)
             return Container(

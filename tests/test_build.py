@@ -192,7 +192,7 @@ I32 = "a whole number from -2147483648 to 2147483647"
         ("optimizer.convergence_past_count", 2**31, 0x3D4, I32, "2147483648", OTHER),
         ("optimizer.iteration_count", -1, 0x3E4, "0 or more", "-1", OTHER),
         ("optimizer.type", 2, 0x3EC, "0 (Adam) or 1 (L-BFGS)", "2", OTHER),
-        ("optimizer.type", 1, 0x3EC, "0 (Adam), because approx_hessian_count is 0", "1", OTHER),
+        ("optimizer.type", 1, 0x3EC, "0 (Adam) where approx_hessian_count is 0", "1", OTHER),
         (
             "optimizer.state.best_loss",
             1e300,

@@ -159,8 +159,8 @@ def test_version_1_of_l_bfgs_without_corrections() -> None:
     data = LBFGS_1.with_number("optimizer.approx_hessian_count", 0)
     offset = LBFGS_1.fields["optimizer.state.current_parameters.n_dims"][0]
     assert str(refused(data)) == (
-        f"optimizer.type at offset {offset:#x}: expected 0 (Adam), because approx_hessian_count "
-        f"is 0, found 1; {DAMAGED}"
+        f"optimizer.type at offset {offset:#x}: expected 0 (Adam) where approx_hessian_count is 0, "
+        f"found 1; {DAMAGED}"
     )
 
 

@@ -14,9 +14,18 @@ from construct import this
 
 from ggcp_schema import parse
 from ggcp_schema.checkpoint import FOREIGN
-from ggcp_schema.document import FORMATS, differences, document, is_current, ranges, walk
-from ggcp_schema.document.example import dump
-from ggcp_schema.document.page import Heading
+from ggcp_schema.document import (
+    FORMATS,
+    commits,
+    differences,
+    document,
+    is_current,
+    ranges,
+    walk,
+)
+from ggcp_schema.document.content import blocks
+from ggcp_schema.document.example import EXAMPLES, Example, dump, written
+from ggcp_schema.document.page import Heading, Paragraph
 from ggcp_schema.document.tables import in_words
 from ggcp_schema.fields import I32, U32, Field, Repeated, Struct, field
 from ggcp_schema.model import Hyperparameters
@@ -216,9 +225,17 @@ def test_the_variants_of_the_optimizer_context_are_where_the_choice_looks() -> N
 
 def test_an_expression_keeps_the_parentheses_that_it_needs() -> None:
     assert walk.text(this.a - (this.b - this.c)) == "a - (b - c)"
-    assert walk.text((this.a + this.b) // 2 * 3) == "(a + b) div 2 * 3"
     assert walk.text((this.a == 1) & ((this.b > 2) | (this.c != 3))) == (
         "a == 1 and (b > 2 or c != 3)"
+    )
+
+
+def test_an_expression_has_parentheses_where_readers_might_disagree() -> None:
+    assert walk.text((this.a + this.b) // 2 * 3) == "((a + b) div 2) * 3"
+    assert walk.text(2 * this.a // 3 + 1) == "((2 * a) div 3) + 1"
+    assert walk.text(this.a % this.b == 0) == "a % b == 0"
+    assert walk.text((this.a == 1) | ((this.b > 2) & (this.c < 9))) == (
+        "a == 1 or (b > 2 and c < 9)"
     )
 
 
@@ -227,11 +244,75 @@ def test_the_words_of_a_check_name_fields_once() -> None:
     assert in_words("from 2 to {n} / {m} (the quotient)") == "from 2 to n / m (the quotient)"
 
 
-def test_the_lines_of_the_example_follow_each_other() -> None:
-    end = 0
-    for line in dump().lines:
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
+def test_the_lines_of_an_example_show_the_bytes_of_its_file(example: Example) -> None:
+    data = written(example)
+    end, skipped = 0, False
+    for line in dump(example).lines:
         assert line.label or line.data
-        if "the first" not in line.label and line.data and line.offset != end:
-            assert line.offset > end  # behind data of which only the beginning is shown
+        assert data[line.offset : line.offset + len(line.data)] == line.data
+        # Nothing is missing but what is said to be: fields, or the end of long data.
+        assert line.offset == end or (skipped and line.offset > end), line
+        skipped = line.label == "…" or "the first" in line.label or (skipped and not line.label)
         end = line.offset + len(line.data)
-    assert end == line.offset + 4
+    assert end == len(data) or example.paths
+
+
+def test_the_examples_hold_what_they_are_there_for() -> None:
+    labels = [line.label for example in EXAMPLES for line in dump(example).lines]
+    for words in (
+        'w1.name = "layers.10.feed_forward.w1.weigh"',
+        "past_loss_values.n_dims = 0",
+        "past_loss_values.shape = [2]",
+        "params.adam.learning_rate = 0.001",
+        "memory_s.shape = [",
+        "norm.b.shape = [1, 1]",
+        "output.a.shape = [0, 2]",
+    ):
+        assert any(words in label for label in labels), words
+
+
+def test_the_example_tells_the_order_of_the_operators_of_n_ff() -> None:
+    with parse(io.BytesIO(written(EXAMPLES[0]))) as checkpoint:
+        sizes = checkpoint.hyperparameters
+    n_embd, n_mult = sizes.embedding_length, sizes.feed_forward_multiple
+    wrong = (2 * (4 * n_embd // 3) + n_mult - 1) // n_mult * n_mult
+    assert f"so n_ff is {sizes.feed_forward_length}:" in EXAMPLES[0].words
+    assert f"it would be {wrong}.)" in EXAMPLES[0].words
+    assert sizes.feed_forward_length != wrong
+
+
+def test_every_commit_has_its_date() -> None:
+    page = document("markdown")
+    known = {**commits.MASTER, **commits.BRANCHES}
+    dated = re.findall(r"\b([0-9a-f]{9}) \(?(\d{4}-\d\d-\d\d)\b", page)
+    assert len(dated) > len(known)
+    assert set(dated) <= set(known.items())
+    assert commits.named(list(blocks())) <= set(known)
+    assert not set(known) - commits.named(list(blocks()))  # none that nobody asks for
+    for branch in (commits.MASTER, commits.BRANCHES):
+        assert list(branch.values()) == sorted(branch.values())
+
+
+def test_a_commit_without_a_date_is_an_error() -> None:
+    named = commits.named([Paragraph("Since 0123abcde; not 123456789a or decadeeed.")])
+    assert named == {"0123abcde"}
+    with pytest.raises(LookupError, match="0123abcde"):
+        commits.dates(named)
+
+
+@pytest.mark.parametrize("multiple", [4, None])
+def test_the_numbers_that_tell_the_header_of_a_lora_checkpoint(multiple: int | None) -> None:
+    file = io.BytesIO()
+    SyntheticLora(feed_forward_multiple=multiple).write(file)
+    with parse(file) as checkpoint:
+        places = {part.path: part.offset for part in ranges.ranges(checkpoint.container)}
+    (layout,) = (f for f in walk.CHECKPOINT_FILE.layouts[b"lcgg"].subcons if f.name == "layout")
+    docs = layout.subcon.docs
+    first = "model.tok_embeddings.a"
+    numbers = re.findall(r"(\d+) or (\d+)", docs)
+    index = 0 if multiple else 1
+    assert [int(pair[index]) for pair in numbers] == [
+        places[f"{first}.n_dims"],
+        places[f"{first}.name"],
+    ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packed import Packed, checkpoint
 
 from ggcp_schema import FormatError, parse
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.optimizer import Layout, OptimizerContext, OptimizerType
 
 SHAPES = st.builds(
     dict,
@@ -80,6 +80,25 @@ def test_damage_is_told_in_the_words_of_the_type_that_fits_further(
         parse(io.BytesIO(wrong))
     assert caught.value.path == "optimizer.state.no_improvement_count"
     assert caught.value.offset == len(file.data) - 4
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_each_layout_knows_its_own_version_only(layout: Layout) -> None:
+    version = OptimizerContext.versions[layout]
+    with pytest.raises(FormatError) as caught:
+        OptimizerContext.layouts[layout].parse(struct.pack("<L", 1 - version) + bytes(108))
+    assert (caught.value.path, caught.value.expected) == ("version", str(version))
+
+
+def test_nothing_is_taken_from_a_context_of_an_unknown_version() -> None:
+    data = checkpoint(1).with_number("optimizer.version", 2)
+    with parse(io.BytesIO(data), partial=True) as checkpoint_:
+        assert checkpoint_.error is not None
+        assert (checkpoint_.error.path, checkpoint_.error.expected) == (
+            "optimizer.version",
+            "0 or 1",
+        )
+        assert dict(checkpoint_.optimizer) == {}
 
 
 def with_both_places(kind: OptimizerType, with_params: bool) -> tuple[Packed, bytes]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from ggcp_schema.document.content import blocks
 from ggcp_schema.document.html import html
 from ggcp_schema.document.ksy import schema
 from ggcp_schema.document.markdown import markdown
 from ggcp_schema.document.yaml import yaml
+from ggcp_schema.errors import FormatError
+from ggcp_schema.fields import shown
+from ggcp_schema.source import Source
 
 __all__ = ["FORMATS", "differences", "document", "is_current"]
+
+MOST_BYTES = 1 << 24
+"""Bytes of a copy of the documentation to compare with; what is generated takes some 80,000."""
 
 FORMATS: dict[str, Callable[[], str]] = {
     "markdown": lambda: markdown(blocks()),
@@ -39,11 +44,10 @@ def differences(path: str | os.PathLike[str], format: str = "markdown") -> list[
     """Return how a file differs from the documentation as it is now: unified diff, no line ends.
 
     Raises:
-        OSError: the file cannot be read.
-        UnicodeDecodeError: the file is not text in UTF-8.
+        FormatError: the file cannot be read, or is no text of at most 16 MiB in UTF-8.
     """
     name = os.fspath(path)
-    there = Path(path).read_text(encoding="utf-8").splitlines()
+    there = _text(path).splitlines()
     now = document(format).splitlines()
     return list(difflib.unified_diff(there, now, name, f"{name} (generated)", lineterm="", n=1))
 
@@ -52,7 +56,28 @@ def is_current(path: str | os.PathLike[str], format: str = "markdown") -> bool: 
     """Tell whether a file holds the documentation as it is now.
 
     Raises:
-        OSError: the file cannot be read.
-        UnicodeDecodeError: the file is not text in UTF-8.
+        FormatError: the file cannot be read, or is no text of at most 16 MiB in UTF-8.
     """
     return not differences(path, format)
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    hint = "give a file that ggcp document wrote"
+    with Source.open(path) as source:
+        if source.size > MOST_BYTES:
+            raise FormatError(
+                file=source.label,
+                expected=f"a text of at most {MOST_BYTES} bytes",
+                found=f"{source.size} bytes",
+                hint=hint,
+            )
+        try:
+            return source.read_at(0, source.size).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FormatError(
+                file=source.label,
+                offset=error.start,
+                expected="text in UTF-8",
+                found=shown(error.object[error.start : error.end]),
+                hint=hint,
+            ) from error

@@ -9,7 +9,8 @@ from typing import Any
 from construct import Computed
 
 from ggcp_schema.checkpoint import CHECKPOINT_FILE, FOREIGN, MAGICLESS
-from ggcp_schema.document.example import dump
+from ggcp_schema.document import commits
+from ggcp_schema.document.example import EXAMPLES, dump
 from ggcp_schema.document.page import (
     Block,
     Box,
@@ -19,7 +20,15 @@ from ggcp_schema.document.page import (
     Picture,
     Table,
 )
-from ggcp_schema.document.tables import VARIANTS, link, prose, struct_blocks, type_of
+from ggcp_schema.document.tables import (
+    NO_PLACE,
+    PAIR,
+    VARIANTS,
+    link,
+    prose,
+    struct_blocks,
+    type_of,
+)
 from ggcp_schema.document.walk import (
     FOUND_OUT,
     alternatives,
@@ -37,44 +46,53 @@ _NOTATION = (
     "All numbers are little-endian. `u8`, `u32` are unsigned, `i32`, `i64` signed (two's "
     "complement), `f32` is an IEEE 754 float.",
     "The fields of a struct follow each other without a gap, in the order of its table. An offset "
-    "in a table counts from the start of the struct; where there is none, it depends on the file.",
-    "`Type` says what stands in the file. A struct is a link to its own table. A field that is not "
-    "stored takes no bytes: it is a name for a value that other fields need.",
+    "in a table counts from the start of the struct; where there is none, it depends on the file. "
+    "Every field lies inside the file: one that ends before the last field does is damaged, "
+    "reject it.",
+    "`Type` says what stands in the file. A struct is a link to its own table. A `" + PAIR + "` is "
+    "two tensors, one after the other, which have the next two rows of the same table: `x.a` and "
+    f"`x.b`. A field that is not stored (offset `{NO_PLACE}`) takes no bytes: it is a name for a "
+    "value that other fields need. `= …` is that value, or it says where to look it up.",
     "`Must be` holds for every good file: the value itself, or a condition, first in words and "
     "after the colon as an expression. Reject a file that breaks it: it is damaged, or not what "
-    "it says it is.",
-    "In expressions, `div` is integer division, `%` its remainder, `[a, b]` a list. The sizes of "
-    "the whole file go by their C names (`n_embd`, `n_layer`, `n_ff`, `nx`, the ranks "
-    "`n_rank_…`), everything else by the name of a field: of the same struct, or where it has none "
-    "of that name, of the struct around it.",
-    "Where a field is not stored, `= …` is its value. `and` binds more strongly than `or`.",
-    "`_index` is the number of the layer, counted from 0; in a tensor's name it stands for "
-    "`{layer}`, in decimal digits.",
+    "it says it is. Where it is empty, any value is legal: also NaN and infinity, and a bool or "
+    "an enum that `Meaning` does not list.",
+    "Expressions are about exact integers: nothing is cut to 32 or 64 bits on the way. `div` is "
+    "integer division, `%` its remainder, both of numbers that are never negative; `[a, b]` is a "
+    "list. Parentheses stand wherever the order of operators could be in doubt. `/` stands in "
+    "words only, for a division without remainder. A dimension is a u32, so `nx`, which is one, "
+    "is less than 2 to the power of 32.",
+    "In expressions and shapes, the sizes of the whole file go by their names in the column `C "
+    "name` (`n_embd` is `embedding_length`, `nx` is `parameter_count` of the file, `n_rank_wq` is "
+    "`wq` of the ranks), everything else by the name of a field: of the same struct, or where it "
+    "has none of that name, of the struct around it.",
+    "`{layer}` in a tensor's name is the number of the layer, from 0, in decimal digits without "
+    "leading zeros.",
     "Shapes are written as in the file, the fastest-varying dimension first (ggml's `ne`): a "
     "matrix `[n_embd, n_vocab]` has n_vocab rows of n_embd consecutive elements, and NumPy calls "
     "it (n_vocab, n_embd).",
-    "Words such as e32089b2c are commits of llama.cpp.",
 )
 
 _HEADER = offsets(TensorRecord)[[field.name for field in TensorRecord.subcons].index("shape")]
 
 _TENSORS = (
     f"The data of a tensor begin at a multiple of {ALIGNMENT} **of the file**, not of the record: "
-    f"behind the name stand `(-offset) % {ALIGNMENT}` bytes of padding, none where the offset is a "
-    f"multiple already. Behind the data there is no padding: the next record starts right there, "
-    "and so does everything else, at any offset.",
+    f"behind the name, at `offset`, stand `({ALIGNMENT} - (offset % {ALIGNMENT})) % {ALIGNMENT}` "
+    "bytes of padding, none where the offset is a multiple already. Behind the data there is no "
+    "padding: the next record starts right there, and so does everything else, at any offset.",
     'Where a table says `tensor [a, b] named "x"`, a record of this kind stands. Its '
     "`expected_shape` is `[a, b]`, its `expected_name` is `x` in ASCII (empty where the table says "
     "`without a name`).",
-    f"A name is as a rule exactly the expected one. Trainers before 2023-06-26 (eaa6ca5a6) cut "
-    f"names off at their limit: `name_length` is then {SHORTEST_CUT_NAME} or "
-    f"{SHORTEST_CUT_NAME + 1}, and the name is the beginning of the expected one. From layer 10 "
-    "on the longest names have 32 bytes. Go by `name_length`, and tell tensors by their place in "
-    "the file, not by their name.",
+    "A name is as a rule exactly the expected one. Trainers before 2023-06-26 (eaa6ca5a6) cut "
+    f"names off at {SHORTEST_CUT_NAME} or {SHORTEST_CUT_NAME + 1} bytes; from layer 10 on the "
+    f"longest have {SHORTEST_CUT_NAME + 1}. A reader accepts any beginning of the expected name "
+    f"from {SHORTEST_CUT_NAME} bytes on, on purpose: wherever a writer's limit was, and also in "
+    "lcgg, whose writers' limits (48, then 64) cut no name. Go by `name_length`, and tell tensors "
+    "by their place in the file, not by their name.",
     f"A record at `offset` has its data at `offset + {_HEADER} + 4 * n_dims + name_length`, "
     f"rounded up to a multiple of {ALIGNMENT}, and ends behind them. That is how to step over "
     "records whose shapes are known, to look ahead or to see where a structure would end.",
-    "The writer seeks over the padding, which leaves zeros. Do not rely on zeros.",
+    "The writer seeks over the padding, which leaves zeros; accept any bytes.",
     "A dimension may be 0 (a LoRA rank, the memory of L-BFGS): the product is 0, and there are no "
     "data.",
 )
@@ -89,7 +107,12 @@ def blocks() -> Iterator[Block]:
         "page. It is meant to be enough to write a parser in any language."
     )
     yield Heading(2, "How to read this page")
-    yield Bullets(_NOTATION)
+    rest = tuple(_after_notation(kinds))
+    yield Bullets((*_NOTATION, commits.dates(commits.named(rest))))
+    yield from rest
+
+
+def _after_notation(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
     yield from _first_bytes(kinds)
     yield Heading(2, "The file at a glance")
     drawn: set[str] = set()
@@ -108,7 +131,7 @@ def blocks() -> Iterator[Block]:
     yield Heading(2, VARIANTS)
     yield _variants()
     yield from _orders()
-    yield from _example()
+    yield from _examples()
 
 
 def _first_bytes(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
@@ -140,8 +163,9 @@ def _tensors() -> Iterator[Block]:
     yield Bullets(_TENSORS)
     yield Heading(3, "Empty records")
     yield Paragraph(
-        "A tensor that does not exist still has a record: `n_dims` 0, `name_length` 0, `type` 0, "
-        "no shape, no name, the padding as always, and no data. (The product of no dimensions is "
+        "A tensor that does not exist still has a record. Its `expected_shape` is `[]`, its "
+        "`expected_name` is empty: so `n_dims`, `name_length` and `type` are 0, no shape and no "
+        "name follow, then the padding as always, and no data. (The product of no dimensions is "
         "1, but there is not one element.)"
     )
 
@@ -172,10 +196,12 @@ def _inner(subcon: Any, drawn: set[str]) -> Iterator[Box]:
     for case in alternatives(subcon):
         name = struct_name(case.subcon) or ""
         inner: tuple[Box, ...] = ()
-        if name not in drawn and fixed_size(case.subcon) is None:
+        words = f"{case.label}: {name}"
+        if name in drawn:
+            words += ", as above"
+        elif fixed_size(case.subcon) is None:
             drawn.add(name)
             inner = tuple(_inner(case.subcon, drawn))
-        words = f"{case.label}: {name}"
         yield Box("", words, _bytes(fixed_size(case.subcon)), inner, dashed=True)
     if isinstance(subcon, Struct) and fixed_size(subcon) is None:
         for kind, group in groupby(subcon.subcons, key=_kind):
@@ -241,6 +267,11 @@ def _orders() -> Iterator[Block]:
     for order, groups in ORDERS.items():
         rows.append((f"`{order.value}`", "; then ".join(map(_group, groups))))
     yield Table(("Order", "Tensors, by their path in the model"), tuple(rows))
+    yield Paragraph(
+        "Without layers (n_layer 0) `flash` and `plain` are the same. Which trainer writes and "
+        "expects which order (those with GGUF and the last one do not write the files of this "
+        "page; they go on from converted ones, which must be in their order):"
+    )
     yield Table(
         ("Trainer", "Order"),
         tuple(
@@ -261,11 +292,14 @@ def _group(group: str | PerLayer) -> str:
     return f"for {layers}: " + ", ".join(f"`layers[i].{path}`" for path in group.paths)
 
 
-def _example() -> Iterator[Block]:
-    yield Heading(2, "An example, byte by byte")
+def _examples() -> Iterator[Block]:
+    yield Heading(2, "Examples, byte by byte")
     yield Paragraph(
-        "A synthetic checkpoint written by the schema. Each line holds up to 16 bytes of one "
-        "field; of longer data only the beginning is shown. Its offsets are those of the file, in "
-        "hexadecimal."
+        "Synthetic checkpoints written by the schema. Each line holds up to 16 bytes of one "
+        "field; of longer data only the beginning is shown. The offsets are those of the file, in "
+        "hexadecimal. `…` stands for fields that are left out."
     )
-    yield dump()
+    for example in EXAMPLES:
+        yield Heading(3, example.title)
+        yield Paragraph(example.words)
+        yield dump(example)

@@ -1,9 +1,12 @@
-"""A tiny checkpoint made by the schema, and its bytes with the name of the field beside them."""
+"""Tiny checkpoints made by the schema, and their bytes with the name of the field beside them."""
 
 from __future__ import annotations
 
+import enum
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,35 +16,178 @@ from ggcp_schema import build, parse
 from ggcp_schema.document.page import Dump, DumpLine
 from ggcp_schema.document.ranges import Range, ranges
 from ggcp_schema.fields import AlignTo, Bytes
+from ggcp_schema.lora import Ranks
+from ggcp_schema.optimizer import OptimizerType
 from ggcp_schema.synthetic import Synthetic
-from ggcp_schema.tensor import Dimensions, TensorData
+from ggcp_schema.synthetic_lora import SyntheticLora
+from ggcp_schema.tensor import SHORTEST_CUT_NAME, Dimensions, TensorData
 
-EXAMPLE = Synthetic(
-    vocabulary_size=3,
-    embedding_length=2,
-    feed_forward_multiple=3,
-    head_count=1,
-    block_count=1,
-    optimizer_version=1,
-    iteration_count=5,
-    context_length=4,
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A checkpoint, and which of its bytes are shown.
+
+    Attributes:
+        title: the heading.
+        words: what is to be seen.
+        synthetic: makes the checkpoint.
+        paths: the fields that are shown, with all that is in them; all of them where empty.
+        longest_name: bytes at which the writer cuts names.
+    """
+
+    title: str
+    words: str
+    synthetic: Synthetic | SyntheticLora
+    paths: tuple[str, ...] = ()
+    longest_name: int | None = None
+
+
+_RANKS = {member.name: 1 for member in Ranks.subcons}
+
+EXAMPLES = (
+    Example(
+        "A whole training checkpoint",
+        "Version 1 of the optimizer context, Adam, past 0. n_embd and n_mult are 2, so n_ff is 6: "
+        "`((((2 * (4 * 2)) div 3) + 2 - 1) div 2) * 2`. (Divided by 3 too early, it would be 4.)",
+        Synthetic(
+            vocabulary_size=3,
+            embedding_length=2,
+            feed_forward_multiple=2,
+            head_count=1,
+            block_count=1,
+            optimizer_version=1,
+            iteration_count=5,
+            context_length=4,
+        ),
+    ),
+    Example(
+        "Version 0, L-BFGS, past 2, a cut name",
+        "As an old trainer, patched to save L-BFGS, would have left it. The model has 11 layers, "
+        f"and names are cut at {SHORTEST_CUT_NAME} bytes: here that of the last layer's w1.",
+        Synthetic(
+            vocabulary_size=3,
+            embedding_length=2,
+            feed_forward_multiple=2,
+            head_count=1,
+            block_count=11,
+            optimizer_type=OptimizerType.LBFGS,
+            convergence_past_count=2,
+            approx_hessian_count=4,
+            iteration_count=5,
+            context_length=4,
+        ),
+        (
+            "model.layers[10].feed_forward.w1",
+            "parameter_count",
+            "optimizer.version",
+            "optimizer.params",
+            "optimizer.parameter_count",
+            "optimizer.iteration_count",
+            "optimizer.just_initialized",
+            "optimizer.type",
+            "optimizer.convergence_past_count",
+            "optimizer.approx_hessian_count",
+            "optimizer.state.past_loss_values",
+            "optimizer.state.memory_alpha",
+            "optimizer.state.memory_s",
+            "optimizer.state.best_loss",
+            "optimizer.state.line_search_step",
+            "optimizer.state.line_search_j",
+            "optimizer.state.line_search_k",
+            "optimizer.state.line_search_end",
+            "optimizer.state.no_improvement_count",
+        ),
+        SHORTEST_CUT_NAME,
+    ),
+    Example(
+        "A LoRA checkpoint",
+        "With n_mult in the header. The pairs have rank 1, but that of tok_embeddings has 2 and "
+        "that of output 0. n_ff is 5, which stands nowhere before the first w1.b.",
+        SyntheticLora(
+            vocabulary_size=3,
+            embedding_length=2,
+            feed_forward_length=5,
+            head_count=1,
+            block_count=1,
+            ranks={**_RANKS, "tok_embeddings": 2, "output": 0},
+            iteration_count=5,
+            context_length=4,
+        ),
+        (
+            "magic",
+            "version",
+            "training",
+            "layout",
+            "hyperparameters",
+            "ranks",
+            "feed_forward_length",
+            "model.tok_embeddings",
+            "model.norm.b",
+            "model.output.a",
+            "model.layers[0].feed_forward.w1.b",
+            "parameter_count",
+            "optimizer.version",
+            "optimizer.convergence_past_count",
+            "optimizer.approx_hessian_count",
+            "optimizer.parameter_count",
+            "optimizer.iteration_count",
+            "optimizer.just_initialized",
+            "optimizer.type",
+        ),
+    ),
 )
-"""As small as it gets with every kind of record: Adam, version 1, an empty past_loss_values."""
+"""As small as it gets with every kind of record."""
 
 _SHOWN_DATA = 32
 """How many bytes of a tensor's data are shown."""
 
 
-def dump() -> Dump:
-    """Return the annotated bytes of the example."""
-    file = io.BytesIO()
-    build(_counted(EXAMPLE.container()), file)
-    data = file.getvalue()
+@cache
+def dump(example: Example) -> Dump:
+    """Return the annotated bytes of an example."""
+    data = written(example)
     lines: list[DumpLine] = []
-    with parse(file) as checkpoint:
-        for part in ranges(checkpoint.container):
-            lines.extend(_lines(part, data))
+    with parse(io.BytesIO(data)) as checkpoint:
+        parts = tuple(ranges(checkpoint.container))
+    left_out = None
+    for part in parts:
+        if not _is_shown(part.path, example.paths):
+            left_out = part.offset if left_out is None else left_out
+            continue
+        if left_out is not None and left_out < part.offset:
+            lines.append(DumpLine(left_out, b"", "…"))
+        left_out = None
+        lines.extend(_lines(part, data))
     return Dump(tuple(lines))
+
+
+def written(example: Example) -> bytes:
+    """Return the whole file of an example."""
+    file = io.BytesIO()
+    build(_counted(example.synthetic.container()), file)
+    if example.longest_name is None:
+        return file.getvalue()
+    cut = io.BytesIO()
+    with parse(file) as checkpoint:
+        _cut_names(checkpoint.container.model, example.longest_name)
+        build(checkpoint, cut)
+    return cut.getvalue()
+
+
+def _is_shown(path: str, shown: tuple[str, ...]) -> bool:
+    return not shown or any(path == name or path.startswith(f"{name}.") for name in shown)
+
+
+def _cut_names(part: Any, length: int) -> None:
+    if isinstance(part, list):
+        for member in part:
+            _cut_names(member, length)
+    elif isinstance(part, dict) and "name_length" in part:
+        part["name"] = part["name"][:length]
+    elif isinstance(part, dict):
+        for name, member in part.items():
+            if name != "_io":
+                _cut_names(member, length)
 
 
 def _counted(part: Any) -> Any:
@@ -66,8 +212,9 @@ def _lines(part: Range, data: bytes) -> Iterator[DumpLine]:
             label += f", the first {shown // 4} of them"
     elif part.length:
         label += _value(part)
-    elif isinstance(part.value, (int, str)):
-        label += f" = {part.value} (takes no bytes)"
+    elif isinstance(part.value, (int, str, enum.Enum)):
+        value = part.value.value if isinstance(part.value, enum.Enum) else part.value
+        label += f" = {value} (takes no bytes)"
     else:
         return
     if not shown:
@@ -83,8 +230,8 @@ def _value(part: Range) -> str:
         return f" = {value:g}" if isinstance(value, float) else f" = {value}"
     if isinstance(part.subcon, Dimensions):
         return f" = [{', '.join(map(str, value))}]"
-    if isinstance(part.subcon, AlignTo):
-        return f": {part.length} bytes"
+    if isinstance(part.subcon, AlignTo) or value == bytes(part.length):
+        return f": {part.length} byte" + ("s" if part.length > 1 else "")
     if isinstance(part.subcon, Bytes):
         return f' = "{value.decode("ascii")}"'
     return ""

@@ -56,6 +56,17 @@ _OPERATORS: dict[type[ast.AST], tuple[int, str]] = {
 }
 
 
+_DIVISIONS = (ast.FloorDiv, ast.Mod)
+_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, *_DIVISIONS)
+
+
+def _in_doubt(outer: type[ast.AST], inner: type[ast.AST]) -> bool:
+    """Tell whether languages, or readers, might disagree on which operator is the stronger."""
+    if outer in _ARITHMETIC and inner in _ARITHMETIC:
+        return outer in _DIVISIONS or inner in _DIVISIONS
+    return outer is ast.BitOr and inner is ast.BitAnd
+
+
 class Writer:
     """Writes an expression as text; what names become, a subclass says."""
 
@@ -91,7 +102,7 @@ class Writer:
             for times, terms in groups.items()
         )
 
-    def _node(self, node: ast.expr, outer: int) -> str:
+    def _node(self, node: ast.expr, outer: int, around: type[ast.AST] = ast.AST) -> str:
         path = path_of(node)
         if path:
             return self.name(path)
@@ -113,5 +124,6 @@ class Writer:
         strength, symbol = _OPERATORS[kind]
         symbol = self.division if kind is ast.FloorDiv else symbol
         # The right operand of an equally strong operator needs parentheses: a - (b - c).
-        words = f"{self._node(left, strength)} {symbol} {self._node(right, strength + 1)}"
-        return f"({words})" if strength < outer else words
+        operands = self._node(left, strength, kind), self._node(right, strength + 1, kind)
+        words = f"{operands[0]} {symbol} {operands[1]}"
+        return f"({words})" if strength < outer or _in_doubt(around, kind) else words

@@ -85,7 +85,7 @@ class _Type:
         """Return the type."""
         for field in self.struct.subcons:
             self._field(field)
-        result: dict[str, Any] = {"doc": self.struct.docs} if self.struct.docs else {}
+        result: dict[str, Any] = {"doc": prose(self.struct.docs)} if self.struct.docs else {}
         needed = parameters(self.struct)
         if needed:
             result["params"] = [{"id": name, "type": kind} for name, kind in needed]
@@ -101,7 +101,7 @@ class _Type:
             self.instances[field.name] = {"value": self.expressions.write(subcon.func), **doc}
         elif isinstance(subcon, FOUND_OUT):
             found = found_out(field, self.expressions)
-            found[field.name]["doc"] = f"{doc['doc']} {subcon.docs}"
+            found[field.name]["doc"] = f"{doc['doc']} {prose(subcon.docs)}"
             self.instances.update(found)
             self.seq.append(self._question(field))
         else:

@@ -14,6 +14,7 @@ from construct import Computed, IfThenElse
 from construct.core import FormatField
 
 from ggcp_schema.document.ksy_expressions import Expressions, constant, type_name
+from ggcp_schema.document.tables import prose
 from ggcp_schema.document.walk import UnknownConstructError, fixed_size
 from ggcp_schema.fields import Field, Struct
 from ggcp_schema.lora import FIRST_NAME, StoredFeedForwardLength, StoredHeaderLayout
@@ -105,7 +106,7 @@ def optimizer_layout(field: Field, expressions: Expressions) -> Instances:
     shared = next(context.versions[key] for key in context.parameter_count_offsets)
     for layout in others:
         words = f"{version} != {shared} ? {_key(layout)} : {words}"
-    instances[f"{field.name}_layout"] = {"value": words, "doc": context.docs}
+    instances[f"{field.name}_layout"] = {"value": words, "doc": prose(context.docs)}
     return instances
 
 

@@ -82,5 +82,6 @@ def _box(box: Box, width: int) -> Iterator[tuple[str, str, str]]:
 
 def dump(block: Dump) -> Iterator[str]:
     """Yield the lines of an annotated hex dump."""
+    digits = max(4, *(len(f"{line.offset:x}") for line in block.lines))
     for line in block.lines:
-        yield f"{line.offset:04x}  {line.data.hex(' '):<47}  {line.label}".rstrip()
+        yield f"{line.offset:0{digits}x}  {line.data.hex(' '):<47}  {line.label}".rstrip()

@@ -9,6 +9,7 @@ from typing import Any
 from construct import Computed, IfThenElse, Switch
 from construct.core import FormatField
 
+from ggcp_schema.document.expressions import path_of, tree
 from ggcp_schema.document.page import Block, Heading, Paragraph, Table
 from ggcp_schema.document.walk import (
     FOUND_OUT,
@@ -29,13 +30,19 @@ VARIANTS = "Variants and what selects them"
 
 HEADER = ("Offset", "Field", "Type", "C name", "Meaning", "Must be")
 
+NO_PLACE = "–"
+"""Stands for the offset of what is not stored."""
+
+PAIR = "pair"
+"""The type of two tensors, of which each has a row of its own."""
+
 
 def struct_blocks(struct: Struct, level: int) -> list[Block]:
     """Return heading, introduction and table of a struct that has a name."""
     name = struct_name(struct)
     assert name is not None
     size = fixed_size(struct)
-    words = struct.docs + (f" {size} bytes." if size is not None else "")
+    words = prose(struct.docs) + (f" {size} bytes." if size is not None else "")
     return [
         Heading(level, name),
         Paragraph(words),
@@ -48,10 +55,14 @@ def _rows(struct: Struct, prefix: str, start: int | None) -> Iterator[tuple[str,
         offset = None if start is None or relative is None else start + relative
         name = f"{prefix}{field.name}"
         inline = isinstance(field.subcon, Struct) and struct_name(field.subcon) is None
+        if isinstance(field.subcon, (Computed, *FOUND_OUT)):
+            place = NO_PLACE
+        else:
+            place = "" if offset is None else str(offset)
         yield (
-            "" if offset is None else str(offset),
+            place,
             f"`{name}`",
-            "these two:" if inline else type_of(field.subcon),
+            PAIR if inline else type_of(field.subcon),
             "" if field.c_name == "-" else f"`{field.c_name}`",
             prose(field.docs),
             "; ".join(_demands(field)),
@@ -102,10 +113,8 @@ def _bytes(subcon: Any) -> str:
         return f"`{text(subcon.count)}` × u32"
     if isinstance(subcon, TensorData):
         return f"f32 × the product of `{text(subcon.shape)}`; none where n_dims is 0"
-    if isinstance(subcon, Computed):
+    if isinstance(subcon, (Computed, *FOUND_OUT)):
         return "not stored"
-    if isinstance(subcon, FOUND_OUT):
-        return "not stored here"
     if isinstance(subcon, End):
         return "the end of the file"
     raise UnknownConstructError(subcon)
@@ -127,8 +136,12 @@ def _demands(field: Field) -> Iterator[str]:
         yield f"= `{text(subcon.func)}`"
     if isinstance(subcon, (OptimizerContext, *FOUND_OUT)):
         yield f"see [{VARIANTS}](#{Heading(2, VARIANTS).anchor})"
+    if isinstance(subcon, AlignTo):
+        yield "any value"
     if field.derived is not None:
-        yield f"`{text(field.derived, field.name)}`"
+        path = path_of(tree(field.derived)) or ()
+        of_file = f"the file's {path[2]}: " if path[1:2] == ("_root",) else ""
+        yield f"{of_file}`{text(field.derived, field.name)}`"
     for check in field.checks:
         yield _check(check, field.name)
 
@@ -136,7 +149,7 @@ def _demands(field: Field) -> Iterator[str]:
 def _check(check: Check, own: str) -> str:
     if isinstance(check.expression, BeginningOf):
         whole = text(check.expression.whole, own)
-        return f"the beginning of `{whole}`: all of it, unless it was cut"
+        return f"`{own} == the first name_length bytes of {whole}`"
     expression = f"`{text(check.expression, own)}`"
     if callable(check.expected):
         return expression

@@ -188,6 +188,9 @@ class _Plain(Writer):
     def length(self, path: tuple[str, ...]) -> str:
         return f"length of {self.name(path)}"
 
+    def constant(self, value: Any) -> str:
+        return f'"{value}"' if isinstance(value, str) else str(value)
+
 
 def c_name_of(path: tuple[str, ...]) -> str:
     """Return the C name of a field, by its path from the top of a file."""

@@ -145,8 +145,10 @@ def _read_optimizer(cursor: _Cursor, parameter_count: int) -> Optimizer:
     start = cursor.offset
     (version,) = cursor.numbers("<I")
     params: dict[str, float] = {}
-    # Version 1 has the struct in the files of one commit: then the count stands behind it.
-    if struct.unpack_from("<q", cursor.data, start + 100)[0] == parameter_count:
+    # Version 1 has the struct in the files of one commit: then the count stands behind it. Without
+    # it the same number may stand there by chance, as the size of a vector.
+    (compact_count,) = struct.unpack_from("<q", cursor.data, start + 12)
+    if version == 0 or compact_count != parameter_count:
         params = dict(zip(PARAMS, cursor.numbers(_PARAMS_LAYOUT), strict=True))
         past, lbfgs_m = int(params["past"]), int(params["lbfgs.m"])
         kind = ("adam", "lbfgs")[int(params["type"])]
