@@ -63,6 +63,7 @@ def carry_out(
     path: str | os.PathLike[str],
     writing: Writing,
     inputs: tuple[str | os.PathLike[str], ...] = (),
+    others: tuple[Source, ...] = (),
 ) -> Written:
     """Write a plan to a file.
 
@@ -72,11 +73,12 @@ def carry_out(
         path: name of the file.
         writing: how.
         inputs: files that must not be written to.
+        others: further open files from which the plan computes.
 
     Raises:
         ConversionError: the name is taken or an input's, the disk refuses, or what was written is
             not what was planned.
-        FormatError: the source was written to in the meantime.
+        FormatError: the source or another file was written to in the meantime.
     """
     with Output(path, force=writing.force, inputs=inputs, sync=writing.sync) as output:
         with writing.progress("Writing", plan.length) as count:
@@ -85,6 +87,8 @@ def carry_out(
             with writing.progress("Verifying", plan.length) as count:
                 require_same(plan, output.temporary, count, name=output.path)
             source.check_unchanged()
+        for other in others:
+            other.check_unchanged()
         output.commit()
     return Written(os.fspath(path), len(plan.tensors), length)
 

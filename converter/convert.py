@@ -6,11 +6,14 @@ import os
 from dataclasses import dataclass
 
 from converter.carry_out import Writing, Written, carry_out
+from converter.errors import ConversionError
+from converter.lora_mapper import is_lora, lora_plan
 from converter.mapper import as_stored, trainer_plan
 from converter.plan import Plan
-from converter.resume import Rearrangement, Resumption, settle, tell_order
+from converter.rearrange import Rearrangement, Resumption
+from converter.resume import settle, tell_order
 from converter.terminal import LOGGER
-from ggcp_schema import Checkpoint, FormatError, parse
+from ggcp_schema import Checkpoint, parse
 from ggcp_schema.order import Order
 
 DEFAULT_EPSILON = 1e-5
@@ -43,9 +46,12 @@ def plan_conversion(
         resumption: how the optimizer's vectors are written; None to leave them as stored.
     """
     container = checkpoint.container
+    epsilon = DEFAULT_EPSILON if epsilon is None else epsilon
+    if is_lora(container):
+        return lora_plan(container, epsilon=epsilon)
     return trainer_plan(
         container,
-        epsilon=DEFAULT_EPSILON if epsilon is None else epsilon,
+        epsilon=epsilon,
         rearrange=Rearrangement(container, resumption) if resumption else as_stored,
         extra=resumption.metadata if resumption else (),
     )
@@ -57,9 +63,14 @@ def decide(
     """Return the plan, having told the user through the logger what it rests on.
 
     Raises:
-        ConversionError: the order or the batch size cannot be found out.
+        ConversionError: the order or the batch size cannot be found out, or the order is asked for
+            that nobody knows, that of a LoRA checkpoint.
         FormatError: the counters give no context length.
     """
+    if is_lora(checkpoint.container):
+        if resume_with is not None:
+            raise _no_order(checkpoint)
+        return plan_conversion(checkpoint, epsilon=epsilon)
     if resume_with is None:
         tell_order(checkpoint)
         return plan_conversion(checkpoint, epsilon=epsilon)
@@ -69,14 +80,20 @@ def decide(
             "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp convert --help)",
             DEFAULT_EPSILON,
         )
-    try:
-        resumption = settle(
-            checkpoint, resume_with.target, order=resume_with.order, batch=resume_with.batch
-        )
-    except FormatError as error:
-        error.file = checkpoint.source.label
-        raise
+    resumption = settle(
+        checkpoint, resume_with.target, order=resume_with.order, batch=resume_with.batch
+    )
     return plan_conversion(checkpoint, epsilon=epsilon, resumption=resumption)
+
+
+def _no_order(checkpoint: Checkpoint) -> ConversionError:
+    return ConversionError(
+        checkpoint.source.label or "checkpoint",
+        expected="a training checkpoint (ggcp) to go with --resume-with",
+        found="a LoRA checkpoint (ggcl); the order of the parameters in its optimizer state is not "
+        "established",
+        hint="convert without --resume-with: the optimizer state is then kept as it is stored",
+    )
 
 
 def convert(

@@ -62,7 +62,7 @@ def _json_value(value: Any) -> Any:
 def _text_value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"{len(value)} elements"
-    return printable(value) if isinstance(value, str) else str(value)
+    return printable(value) if isinstance(value, (str, bytes)) else str(value)
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

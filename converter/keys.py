@@ -12,6 +12,20 @@ TRAINING_ITERATION_COUNT = "training.iteration_count"
 TRAINING_SAMPLE_COUNT = "training.sample_count"
 TRAINING_TOKEN_COUNT = "training.token_count"
 
+# llama.cpp, examples/finetune, ``save_llama_lora_gguf``, 0e76a8992 (2023-09-28).
+TRAINING_LORA_RANK_TOKEN_EMBD = "training.lora.rank.token_embd"
+TRAINING_LORA_RANK_OUTPUT_NORM = "training.lora.rank.output_norm"
+TRAINING_LORA_RANK_OUTPUT = "training.lora.rank.output"
+TRAINING_LORA_RANK_ATTN_NORM = "training.lora.rank.attn_norm"
+TRAINING_LORA_RANK_ATTN_Q = "training.lora.rank.attn_q"
+TRAINING_LORA_RANK_ATTN_K = "training.lora.rank.attn_k"
+TRAINING_LORA_RANK_ATTN_V = "training.lora.rank.attn_v"
+TRAINING_LORA_RANK_ATTN_OUT = "training.lora.rank.attn_output"
+TRAINING_LORA_RANK_FFN_NORM = "training.lora.rank.ffn_norm"
+TRAINING_LORA_RANK_FFN_GATE = "training.lora.rank.ffn_gate"
+TRAINING_LORA_RANK_FFN_DOWN = "training.lora.rank.ffn_down"
+TRAINING_LORA_RANK_FFN_UP = "training.lora.rank.ffn_up"
+
 OPTIMIZER_FILE_VERSION = "optimizer.file_version"
 OPTIMIZER_CONVERGENCE_PAST_COUNT = "optimizer.convergence_past_count"
 OPTIMIZER_PARAMETER_COUNT = "optimizer.parameter_count"
@@ -35,6 +49,7 @@ GGCP_OPTIMIZER_VERSION = "ggcp.optimizer_version"
 GGCP_PARAMETER_ORDER = "ggcp.parameter_order"
 GGCP_STORED_PARAMETER_ORDER = "ggcp.stored_parameter_order"
 GGCP_GRADIENT_ROWS = "ggcp.gradient_rows"
+GGCP_MISSING_VALUES = "ggcp.missing_values"
 
 ADAM_TENSORS = {
     "first_moments": "optimizer.adam.first_moments",

@@ -39,11 +39,12 @@ class Fixed(NamedTuple):
     value: Any
 
 
-def _llama(key: str) -> str:
+def llama_key(key: str) -> str:
+    """Return the name of one of the gguf package's keys for this architecture."""
     return key.format(arch=ARCHITECTURE)
 
 
-RMS_EPSILON = _llama(Keys.Attention.LAYERNORM_RMS_EPS)
+RMS_EPSILON = llama_key(Keys.Attention.LAYERNORM_RMS_EPS)
 
 # fmt: off
 TRAINING_KEYS = (
@@ -54,11 +55,11 @@ TRAINING_KEYS = (
     Row(keys.TRAINING_TOKEN_COUNT, U32, "training.token_count"),
 )
 HYPERPARAMETER_KEYS = (
-    Row(_llama(Keys.LLM.EMBEDDING_LENGTH), U32, "hyperparameters.embedding_length"),
-    Row(_llama(Keys.Attention.HEAD_COUNT), U32, "hyperparameters.head_count"),
-    Row(_llama(Keys.LLM.BLOCK_COUNT), U32, "hyperparameters.block_count"),
-    Row(_llama(Keys.Rope.DIMENSION_COUNT), U32, "hyperparameters.rope_dimension_count"),
-    Row(_llama(Keys.LLM.FEED_FORWARD_LENGTH), U32, "hyperparameters.feed_forward_length"),
+    Row(llama_key(Keys.LLM.EMBEDDING_LENGTH), U32, "hyperparameters.embedding_length"),
+    Row(llama_key(Keys.Attention.HEAD_COUNT), U32, "hyperparameters.head_count"),
+    Row(llama_key(Keys.LLM.BLOCK_COUNT), U32, "hyperparameters.block_count"),
+    Row(llama_key(Keys.Rope.DIMENSION_COUNT), U32, "hyperparameters.rope_dimension_count"),
+    Row(llama_key(Keys.LLM.FEED_FORWARD_LENGTH), U32, "hyperparameters.feed_forward_length"),
 )
 OPTIMIZER_KEYS = (
     Fixed(keys.OPTIMIZER_FILE_VERSION, U32, 0),

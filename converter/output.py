@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from converter.errors import ConversionError
 
@@ -111,15 +111,27 @@ class Output:
         self._force = force
         self._sync = sync
         self._folder = os.path.dirname(self.path) or os.curdir  # noqa: PTH120 - names stay as given
-        self._inputs = [os.stat(name) for name in inputs]  # noqa: PTH116 - names stay as given
+        self._inputs: list[os.stat_result] = []
+        for name in inputs:
+            with contextlib.suppress(OSError):
+                self._inputs.append(os.stat(name))  # noqa: PTH116 - likewise
         self._refuse()
 
     def _refuse(self) -> None:
+        if self.path == "-":
+            raise ConversionError(
+                self.path,
+                expected="the name of a file",
+                found="«-», which stands for standard output elsewhere",
+                hint="standard output is not supported; for a file of this name give ./-",
+            )
         with self._explained():
             try:
                 status = os.stat(self.path)  # noqa: PTH116 - likewise
             except FileNotFoundError:
                 status = None
+            except ValueError as error:  # a NUL in the name
+                raise OSError(errno.EINVAL, str(error)) from error
             if status is not None:
                 self._refuse_what_stands_there(status)
             if os.path.lexists(self.path) and not self._force:
@@ -156,13 +168,12 @@ class Output:
         """Turn what the system says into the project's error."""
         try:
             yield
-        except (OSError, ValueError) as error:
-            number = getattr(error, "errno", None)
+        except OSError as error:
             raise ConversionError(
                 self.path,
                 expected="a file that can be written",
-                found=f"«{getattr(error, 'strerror', None) or error}»",
-                hint=_HINTS.get(number or 0, "write to another folder or disk"),
+                found=f"«{error.strerror or error}»",
+                hint=_HINTS.get(error.errno or 0, "write to another folder or disk"),
             ) from error
 
     def __enter__(self) -> Output:
@@ -275,6 +286,34 @@ class Output:
                 with contextlib.suppress(OSError):
                     os.close(self.descriptor)
                 self.descriptor = -1
+
+
+def write_whole(
+    path: str | os.PathLike[str],
+    fill: Callable[[BinaryIO], object],
+    *,
+    force: bool = False,
+    inputs: tuple[str | os.PathLike[str], ...] = (),
+    sync: bool = True,
+) -> int:
+    """Write a file that appears whole or not at all, and return its length in bytes.
+
+    Args:
+        path: name of the file.
+        fill: writes the content.
+        force: whether a file of that name may be replaced.
+        inputs: files that must never be written to.
+        sync: whether the data are on the disk before the name is.
+
+    Raises:
+        ConversionError: the name is taken, is one of the inputs, or cannot be written.
+    """
+    with Output(path, force=force, inputs=inputs, sync=sync) as output:
+        with output.writing(), open(output.descriptor, "wb", closefd=False) as file:
+            fill(file)
+            length = file.tell()
+        output.commit()
+    return length
 
 
 def _lock(descriptor: int) -> bool:

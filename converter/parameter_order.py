@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.mapper import model_tensors
+from converter.mapper import STATE_TENSORS, model_tensors
 from ggcp_schema import Span
 from ggcp_schema.optimizer import OptimizerType
 from ggcp_schema.order import Order, paths
@@ -32,8 +32,11 @@ SAMPLE_BYTES = 1 << 16
 MARGIN = 0.99
 """The spread, or distance, of the best order must be below this part of that of the next."""
 
-_FAR = 1e38
-"""Stands for the distance of what is not a number."""
+NOISE = 1e-9
+"""A spread of log v, for each element, up to which all are equal: that much is rounding."""
+
+NOT_FLAT = ("past_loss_values", "memory_alpha", "memory_ys")
+"""Members of the optimizer's state that do not run over the parameters."""
 
 Slices = dict[str, tuple[int, int]]
 """For each tensor's path where it starts and stops in a flat vector, in elements."""
@@ -46,14 +49,23 @@ class Finding:
     Attributes:
         candidates: the orders that the evidence allows; all three where there is none.
         evidence: each sign in words.
-        contradiction: whether the signs exclude each other; then there are no candidates.
-        indifferent: whether every order gives the same bytes, as when all moments are zero.
+        settled: whether it makes no difference which of the candidates is taken: there is one, or
+            all give every tensor the same bytes.
+        indifferent: whether all three orders do, as when all moments are zero.
     """
 
     candidates: tuple[Order, ...]
     evidence: tuple[str, ...]
-    contradiction: bool = False
-    indifferent: bool = False
+    settled: bool
+    indifferent: bool
+
+    @property
+    def contradiction(self) -> bool:
+        """Whether the signs exclude each other, so that no order is left."""
+        return not self.candidates
+
+    def __str__(self) -> str:
+        return ", ".join(self.evidence)
 
 
 def slices(container: Any, order: Order) -> Slices:
@@ -80,10 +92,18 @@ def find_order(container: Any, *, thorough: bool) -> Finding:
     state = container.optimizer.state
     limit = None if thorough else SAMPLE_BYTES
     if container.optimizer.type == OptimizerType.LBFGS:
-        return _nearest(container, state.current_parameters.data, every, limit)
-    if "parameters" in state:
-        return _equal(container, state.parameters.data, every, limit)
-    return _from_moments(state, every, limit)
+        candidates, evidence = _nearest(container, state.current_parameters.data, every, limit)
+    elif "parameters" in state:
+        candidates, evidence = _equal(container, state.parameters.data, every, limit)
+    else:
+        candidates, evidence = _from_moments(state.second_moments.data, every, limit)
+    indifferent = _alike(container, list(every.values()))
+    settled = indifferent or _alike(container, [every[order] for order in candidates])
+    return Finding(candidates, evidence, settled, indifferent)
+
+
+_Found = tuple[tuple[Order, ...], tuple[str, ...]]
+"""The candidates, and the evidence in words."""
 
 
 def part(span: Span, start: int, stop: int) -> Span:
@@ -92,57 +112,89 @@ def part(span: Span, start: int, stop: int) -> Span:
     return Span(span.source, offset, ELEMENT_BYTES * (stop - start), (stop - start,))
 
 
-def _pairs(weights: Span, vector: Span, limit: int | None) -> Iterator[tuple[bytes, bytes]]:
-    length = weights.length if limit is None else min(limit, weights.length)
+def flat_vectors(data: Span, parameter_count: int) -> Iterator[Span]:
+    """Yield the flat vectors in the data of a member of the state: one, or L-BFGS' corrections."""
+    for start in range(0, data.length // ELEMENT_BYTES, parameter_count):
+        yield part(data, start, start + parameter_count)
+
+
+def _pairs(one: Span, other: Span, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+    length = one.length if limit is None else min(limit, one.length)
     for done in range(0, length, BLOCK_BYTES):
         count = min(BLOCK_BYTES, length - done)
         yield (
-            weights.source.read_at(weights.offset + done, count),
-            vector.source.read_at(vector.offset + done, count),
+            one.source.read_at(one.offset + done, count),
+            other.source.read_at(other.offset + done, count),
         )
+
+
+def _alike(container: Any, ways: list[Slices]) -> bool:
+    """Tell whether each tensor gets the same bytes of every vector, whichever way it is cut."""
+    if not ways:
+        return False
+    first, *others = ways
+    members = STATE_TENSORS[OptimizerType(container.optimizer.type)]
+    return all(
+        other == first
+        or all(
+            one == another
+            for member in members
+            if member not in NOT_FLAT
+            for x in flat_vectors(container.optimizer.state[member].data, container.parameter_count)
+            for path, place in first.items()
+            if place != other[path]
+            for one, another in _pairs(part(x, *place), part(x, *other[path]))
+        )
+        for other in others
+    )
 
 
 def _weights(container: Any) -> dict[str, Span]:
     return {path: record.data for path, _name, record in model_tensors(container.model)}
 
 
-def _equal(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> Finding:
+def _equal(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
     weights = _weights(container)
     candidates = tuple(
         order
         for order, where in every.items()
         if all(
             one == other
-            for path, (start, stop) in where.items()
-            for one, other in _pairs(weights[path], part(x, start, stop), limit)
+            for path, place in where.items()
+            for one, other in _pairs(weights[path], part(x, *place), limit)
         )
     )
-    names = _names(candidates)
-    evidence = f"x is the model's tensors in the order {names}" if names else "x is not the model"
-    return Finding(candidates, (evidence,), contradiction=not candidates)
+    names = _names(candidates) if candidates else "no order"
+    return candidates, (f"x holds the model's tensors in {names}",)
 
 
-def _nearest(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> Finding:
+def _nearest(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
     weights = _weights(container)
-    distances = {
-        order: sum(
-            _distance(one, other)
-            for path, (start, stop) in where.items()
-            for one, other in _pairs(weights[path], part(x, start, stop), limit)
-        )
-        for order, where in every.items()
-    }
-    figures = ", ".join(f"{order.value} {distance:.4g}" for order, distance in distances.items())
-    return Finding(_smallest(distances), (f"squared distance of x from the model: {figures}",))
+    distances = {order: _distance(weights, x, where, limit) for order, where in every.items()}
+    candidates = _smallest(distances)
+    figures = ", ".join(f"{o.value} {distance:.4g}" for o, distance in distances.items())
+    return candidates, (
+        f"x is nearest to the model's tensors in {_names(candidates)} (distance: {figures})",
+    )
 
 
-def _distance(one: bytes, other: bytes) -> float:
-    same = np.frombuffer(one, "<u4") == np.frombuffer(other, "<u4")  # also NaN and infinities
-    with np.errstate(invalid="ignore"):
-        difference = np.frombuffer(one, "<f4").astype(np.float64) - np.frombuffer(other, "<f4")
-    difference[same] = 0
-    np.nan_to_num(difference, copy=False, nan=_FAR, posinf=_FAR, neginf=_FAR)
-    return float(difference @ difference)
+def _distance(weights: Mapping[str, Span], x: Span, where: Slices, limit: int | None) -> float:
+    """Return the sum of the squared differences; a single one counts as 1 at most.
+
+    So what is not a number, or is far out, counts the same in all orders.
+    """
+    total = 0.0
+    for path, place in where.items():
+        for pair in _pairs(weights[path], part(x, *place), limit):
+            if pair[0] == pair[1]:
+                continue
+            one, other = (np.frombuffer(block, "<f4") for block in pair)
+            with np.errstate(all="ignore"):
+                difference = np.abs(one.astype(np.float64) - other)
+            np.putmask(difference, ~(difference < 1), 1)
+            np.putmask(difference, one.view("<u4") == other.view("<u4"), 0)  # also NaN
+            total += float(difference @ difference)
+    return total
 
 
 def _smallest(figures: Mapping[Order, float]) -> tuple[Order, ...]:
@@ -171,26 +223,26 @@ class _Spread:
         )
 
 
-def _from_moments(state: Any, every: Mapping[Order, Slices], limit: int | None) -> Finding:
-    v = state.second_moments.data
+def _from_moments(v: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
     cuts = sorted({cut for where in every.values() for pair in where.values() for cut in pair})
     measured = {start: _measure(part(v, start, stop), limit) for start, stop in pairwise(cuts)}
-    if not any(spread.count for _zeros, spread in measured.values()):
-        m = state.first_moments.data
-        zero = all(not block.strip(b"\0") for block in m.blocks())
-        return Finding(tuple(Order), ("every second moment is zero",), indifferent=zero)
-    zeros = _by_zeros(measured, every)
-    spreads = {order: _within(measured, where) for order, where in every.items()}
-    narrowest = _smallest(spreads)
     total = sum(spread.count for _zeros, spread in measured.values())
-    figures = ", ".join(f"{o.value} {s / total:.4g}" for o, s in spreads.items())
-    names = _names(narrowest) if len(narrowest) == 1 else "none"
-    evidence = (
-        f"zeros of v lie in tok_embeddings under {_names(zeros) if zeros else 'no one order'}",
-        f"log v varies least under {names} ({figures})",
-    )
-    candidates = tuple(o for o in (zeros or tuple(Order)) if o in narrowest)
-    return Finding(candidates, evidence, contradiction=not candidates)
+    if not total:
+        return tuple(Order), ("nothing above zero was read in v",)
+    zeros = _by_zeros(measured, every)
+    if not any(count for count, _spread in measured.values()):
+        said = "no zeros were read in v"
+    elif zeros:
+        said = f"all zeros read in v lie in tok_embeddings in {_names(zeros)}"
+    else:
+        said = "zeros in v lie outside tok_embeddings in every order"
+    spreads = {order: _within(measured, where) / total for order, where in every.items()}
+    spreads = {order: spread if spread > NOISE else 0.0 for order, spread in spreads.items()}
+    narrowest = _smallest(spreads)
+    figures = ", ".join(f"{order.value} {spread:.4g}" for order, spread in spreads.items())
+    least = f"least in {_names(narrowest)}" if len(narrowest) < len(Order) else "as much in each"
+    evidence = (said, f"log v varies {least} ({figures})")
+    return tuple(o for o in (zeros or tuple(Order)) if o in narrowest), evidence
 
 
 def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
@@ -200,8 +252,9 @@ def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
         span = part(span, 0, min(span.length, limit) // ELEMENT_BYTES)
     for block in span.blocks():
         values: npt.NDArray[Any] = np.frombuffer(block, "<f4")
-        zeros += int(np.count_nonzero(values == 0))
-        usable = values[(values > 0) & np.isfinite(values)].astype(np.float64)
+        zeros += values.size - int(np.count_nonzero(values))
+        with np.errstate(invalid="ignore"):
+            usable = values[(values > 0) & (values < np.inf)].astype(np.float64)
         if usable.size:
             logarithms = np.log(usable)
             mean = float(logarithms.mean())
@@ -213,14 +266,13 @@ def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
 def _by_zeros(
     measured: Mapping[int, tuple[int, _Spread]], every: Mapping[Order, Slices]
 ) -> tuple[Order, ...]:
-    """Return the orders under which every zero lies in tok_embeddings, if any."""
+    """Return the orders under which every zero lies in tok_embeddings; all if there is no zero."""
     starts = [start for start, (zeros, _spread) in measured.items() if zeros]
-    found = tuple(
+    return tuple(
         order
         for order, where in every.items()
         if all(where["tok_embeddings"][0] <= s < where["tok_embeddings"][1] for s in starts)
     )
-    return found if starts else ()
 
 
 def _within(measured: Mapping[int, tuple[int, _Spread]], where: Slices) -> float:
@@ -234,4 +286,7 @@ def _within(measured: Mapping[int, tuple[int, _Spread]], where: Slices) -> float
 
 
 def _names(orders: tuple[Order, ...]) -> str:
-    return " or ".join(order.value for order in orders)
+    if len(orders) == len(Order):
+        return "every order alike"
+    names = " and ".join(order.value for order in orders)
+    return f"the order {names}" if len(orders) == 1 else f"the orders {names} alike"

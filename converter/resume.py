@@ -1,4 +1,4 @@
-"""Makes the optimizer state fit the trainer that will read it: order of parameters, scale.
+"""Decides how the optimizer state fits the trainer that will read it: order of parameters, scale.
 
 Without this a converted release checkpoint resumes worse than with no optimizer state at all: its
 moments end up on the wrong parameters, and are of summed gradients where later trainers take the
@@ -8,57 +8,33 @@ mean.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from converter import keys
 from converter.errors import ConversionError
-from converter.mapper import STRING, U64
-from converter.parameter_order import Finding, Slices, find_order, part, slices
-from converter.plan import Computed, Metadata, Part
+from converter.mapper import model_tensors
+from converter.parameter_order import Finding, find_order
+from converter.rearrange import Resumption
 from converter.terminal import LOGGER
-from ggcp_schema import Checkpoint, FormatError, Span
+from ggcp_schema import Checkpoint, FormatError
 from ggcp_schema.optimizer import Layout, OptimizerType
-from ggcp_schema.order import Order, paths
+from ggcp_schema.order import Order
 
-_READERS = {
-    Order.FLASH: "trainers of August 2023 to May 2024 by default",
-    Order.PLAIN: "those with --no-flash, and the trainer of July 2024",
-    Order.SCRATCH: "the trainer of July 2024 where it evaluates right to left",
+READERS = {
+    Order.FLASH: "August 2023 to May 2024 without --no-flash",
+    Order.PLAIN: "August 2023 to May 2024 with --no-flash, and July 2024",
+    Order.SCRATCH: "July 2024 where it evaluates from right to left",
 }
-"""Which GGUF trainers expect each order."""
+"""Which train-text-from-scratch with GGUF expects each order."""
 
-_NOT_FLAT = ("past_loss_values", "memory_alpha", "memory_ys")
-"""Members of the optimizer's state that do not run over the parameters."""
+BATCH_LIMIT = 2**32 - 1
 
+_SAMPLE_COUNT_OFFSET = 12
 _TOKEN_COUNT_OFFSET = 16
+_ITERATION_COUNT_OFFSET = 8
 
-
-@dataclass(frozen=True)
-class Resumption:
-    """How the optimizer's vectors are written.
-
-    Attributes:
-        stored: the order in the checkpoint.
-        target: the order in the GGUF.
-        rows: n_ctx · n_batch, by which the first moments are divided, and the second by its
-            square; 1 leaves them as they are.
-    """
-
-    stored: Order
-    target: Order
-    rows: int = 1
-
-    @property
-    def metadata(self) -> tuple[Metadata, ...]:
-        """What the GGUF says of it, in ggcp's own namespace."""
-        return (
-            Metadata(keys.GGCP_PARAMETER_ORDER, STRING, self.target.value),
-            Metadata(keys.GGCP_STORED_PARAMETER_ORDER, STRING, self.stored.value),
-            Metadata(keys.GGCP_GRADIENT_ROWS, U64, self.rows),
-        )
+_ITERATION_LIMIT_OFFSET = 28
+"""Where adam.n_iter stands in the optimizer context."""
 
 
 def settle(
@@ -73,174 +49,206 @@ def settle(
         batch: the trainer's batch size (-b), if the user says so; otherwise it is estimated.
 
     Raises:
-        ConversionError: the order cannot be found out, or the batch size cannot be estimated.
-        FormatError: the context length does not follow from the counters.
+        ConversionError: the order cannot be found out, or there is no such batch size.
+        FormatError: the context length or the batch size does not follow from the counters.
     """
-    container = checkpoint.container
     if order is None:
         order = _known_order(checkpoint, target)
     else:
-        _warn_of_doubt(container, order)
-    return Resumption(order, target, _rows(container, batch))
+        _warn_of_doubt(checkpoint, order)
+    return Resumption(order, target, _rows(checkpoint, batch))
 
 
-def _warn_of_doubt(container: Any, order: Order) -> None:
-    finding = find_order(container, thorough=False)
-    if order not in finding.candidates and not finding.contradiction:
-        LOGGER.warning(
-            "--order %s is taken, but the file says otherwise: %s",
-            order.value,
-            "; ".join(finding.evidence),
-        )
+def _file(checkpoint: Checkpoint) -> str:
+    return checkpoint.source.label or "checkpoint"
+
+
+def _warn_of_doubt(checkpoint: Checkpoint, order: Order) -> None:
+    finding = find_order(checkpoint.container, thorough=True)
+    if _contradicts(finding, order):
+        LOGGER.warning("--order %s is taken, but the file says otherwise: %s", order.value, finding)
+
+
+def _contradicts(finding: Finding, order: Order) -> bool:
+    """Tell whether the file has signs of another order, and it makes a difference."""
+    ruled_out = order not in finding.candidates and not finding.contradiction
+    return ruled_out and not finding.indifferent
 
 
 def _known_order(checkpoint: Checkpoint, target: Order) -> Order:
-    container = checkpoint.container
-    finding = find_order(container, thorough=True)
-    if finding.indifferent:
-        return target
-    blocks = container.hyperparameters.block_count
-    if len({tuple(paths(order, blocks)) for order in finding.candidates}) == 1:
+    finding = find_order(checkpoint.container, thorough=True)
+    if not finding.settled:
+        fits = "none that fits" if finding.contradiction else "several that fit"
+        raise ConversionError(
+            _file(checkpoint),
+            expected="one order of the parameters that fits the optimizer state",
+            found=f"{fits}: {finding}",
+            hint="say which it is with --order flash, --order plain or --order scratch "
+            "(README, «Continue training»)",
+        )
+    if finding.contradiction or target in finding.candidates:
+        order = target
+    else:
         order = finding.candidates[0]
-        LOGGER.info("stored order %s: %s", order.value, "; ".join(finding.evidence))
-        return order
-    raise ConversionError(
-        checkpoint.source.label or "checkpoint",
-        expected="signs of one order of the parameters in the optimizer state",
-        found="; ".join(finding.evidence),
-        hint="say which it is with --order flash, plain or scratch (README, 'Continue training')",
-    )
+    if not finding.indifferent:
+        LOGGER.info("the optimizer state is stored in the order %s: %s", order.value, finding)
+    return order
 
 
 def _sums_gradients(container: Any) -> bool:
     """Tell whether the trainer took the gradient of the sum over a batch, not of the mean."""
-    layout = container.optimizer.layout
-    return layout is not Layout.VERSION_1 and container.optimizer.type == OptimizerType.ADAM
+    return container.optimizer.layout is not Layout.VERSION_1
 
 
-def _rows(container: Any, batch: int | None) -> int:
-    if not _sums_gradients(container):
-        if batch is not None:
-            LOGGER.info("--batch has no effect: only Adam moments of summed gradients are scaled")
-        return 1
-    context = _context_length(container)
-    if batch is None:
-        batch = _estimated_batch(container)
-    return context * batch
+def _is_scaled(container: Any) -> bool:
+    return _sums_gradients(container) and container.optimizer.type == OptimizerType.ADAM
 
 
-def _context_length(container: Any) -> int:
-    samples: int = container.training.sample_count
-    tokens: int = container.training.token_count
-    if not samples or not tokens or tokens % samples:
+def _rows(checkpoint: Checkpoint, batch: int | None) -> int:
+    container = checkpoint.container
+    if batch is not None and not 1 <= batch <= BATCH_LIMIT:
+        raise ConversionError(
+            _file(checkpoint),
+            expected=f"a batch size from 1 to {BATCH_LIMIT}",
+            found=str(batch),
+            hint="give the batch size of the training (the trainer's -b, 8 by default)",
+        )
+    if _is_scaled(container):
+        context_length = _context_length(checkpoint)
+        return context_length * (_estimated_batch(checkpoint) if batch is None else batch)
+    if _sums_gradients(container):
+        LOGGER.warning(
+            "the state of L-BFGS is not scaled: its gradients are summed over a batch, and how "
+            "trainers that read GGUF continue from there was not measured"
+        )
+    if batch is not None:
+        LOGGER.info("--batch has no effect: only moments of summed gradients are scaled")
+    return 1
+
+
+def _context_length(checkpoint: Checkpoint) -> int:
+    training = checkpoint.container.training
+    samples: int = training.sample_count
+    tokens: int = training.token_count
+    hint = "the moments cannot be scaled; convert without --resume-with, as they are stored"
+    if not samples:
         raise FormatError(
+            file=checkpoint.source.label,
+            path="training.sample_count",
+            offset=_SAMPLE_COUNT_OFFSET,
+            expected="at least 1: tokens divided by samples is the context length",
+            found="0",
+            hint=hint,
+        )
+    if not tokens or tokens % samples:
+        raise FormatError(
+            file=checkpoint.source.label,
             path="training.token_count",
             offset=_TOKEN_COUNT_OFFSET,
             expected=f"a multiple of {samples} (sample_count), which gives the context length",
             found=str(tokens),
-            hint="the moments cannot be scaled; convert without --resume-with, as they are stored",
+            hint=hint,
         )
     return tokens // samples
 
 
-def _estimated_batch(container: Any) -> int:
-    training, limit = container.training, container.optimizer.params.adam.iteration_limit
-    if not training.iteration_count or limit <= 0:
-        raise FormatError(
-            path="training.iteration_count",
-            offset=8,
-            expected="iterations from which the batch size can be estimated",
-            found=str(training.iteration_count),
-            hint="give the trainer's batch size (its -b, 8 by default) with --batch",
-        )
-    exact = training.sample_count * limit / training.iteration_count
-    batch: int = max(1, round(exact))
+def _estimated_batch(checkpoint: Checkpoint) -> int:
+    container = checkpoint.container
+    samples: int = container.training.sample_count
+    iterations: int = container.training.iteration_count
+    limit: int = container.optimizer.params.adam.iteration_limit
+    if not iterations:
+        raise _no_estimate(checkpoint, "training.iteration_count", _ITERATION_COUNT_OFFSET, 0)
+    if limit < 1 or samples * limit // iterations >= BATCH_LIMIT:
+        *_others, (_path, _name, last) = model_tensors(container.model)
+        offset = last.data.offset + last.data.length + _ITERATION_LIMIT_OFFSET
+        path = "optimizer.params.adam.iteration_limit"
+        raise _no_estimate(checkpoint, path, offset, limit)
+    exact = samples * limit / iterations
+    batch = max(1, round(exact))
     LOGGER.warning(
-        "the batch size is not in the file; estimated %d (from above: %d samples · %d iterations "
-        "a run / %d iterations = %.4g); if the trainer's -b was another, say so with --batch",
+        "the batch size of the training is not in the file; %d is estimated, rather too much than "
+        "too little: %d samples × %d iterations in a run / %d iterations = %.4g; if the trainer's "
+        "-b was another (8 by default), give it with --batch",
         batch,
-        training.sample_count,
+        samples,
         limit,
-        training.iteration_count,
+        iterations,
         exact,
     )
     return batch
 
 
-class Rearrangement:
-    """Writes the vectors of the optimizer as a Resumption says."""
-
-    def __init__(self, container: Any, resumption: Resumption) -> None:
-        self._stored: Slices = slices(container, resumption.stored)
-        self._target = list(paths(resumption.target, container.hyperparameters.block_count))
-        self._count = container.optimizer.parameter_count
-        self._divisors = {
-            "first_moments": float(resumption.rows),
-            "second_moments": float(resumption.rows) ** 2,
-        }
-
-    def __call__(self, member: str, data: Span) -> tuple[Part, ...]:
-        """Return the parts of a member of the optimizer's state."""
-        if member in _NOT_FLAT:
-            return (data,)
-        rows = range(0, data.length // 4, self._count)
-        spans = _joined(
-            part(data, row + start, row + stop)
-            for row in rows
-            for start, stop in (self._stored[path] for path in self._target)
-        )
-        divisor = self._divisors.get(member, 1.0)
-        if divisor == 1:
-            return tuple(spans)
-        return tuple(Computed(span.length, _Divided(span, divisor)) for span in spans)
+def _no_estimate(checkpoint: Checkpoint, path: str, offset: int, found: int) -> FormatError:
+    return FormatError(
+        file=checkpoint.source.label,
+        path=path,
+        offset=offset,
+        expected="a number from which the batch size can be estimated",
+        found=str(found),
+        hint="give the batch size of the training (the trainer's -b, 8 by default) with --batch",
+    )
 
 
-def _joined(spans: Iterator[Span]) -> Iterator[Span]:
-    """Join spans that follow each other in the file."""
-    before = next(spans)
-    for span in spans:
-        if span.offset == before.offset + before.length:
-            length = before.length + span.length
-            before = Span(span.source, before.offset, length, (length // 4,))
-        else:
-            yield before
-            before = span
-    yield before
+def doubts(checkpoint: Checkpoint, resumption: Resumption) -> Iterator[str]:
+    """Yield one line for each thing in a Resumption that the checkpoint contradicts.
 
-
-@dataclass(frozen=True)
-class _Divided:
-    """The elements of a span, each divided in float64 and rounded once to float32."""
-
-    span: Span
-    divisor: float
-
-    def __call__(self) -> Iterator[bytes]:
-        for block in self.span.blocks():
-            with np.errstate(all="ignore"):
-                quotient = np.frombuffer(block, "<f4").astype(np.float64) / self.divisor
-                yield quotient.astype("<f4").tobytes()
+    Raises:
+        FormatError: the counters give no context length.
+    """
+    container = checkpoint.container
+    finding = find_order(container, thorough=True)
+    if _contradicts(finding, resumption.stored):
+        expected = " or ".join(order.value for order in finding.candidates)
+        found = f"{resumption.stored.value} ({finding})"
+        yield f"key {keys.GGCP_STORED_PARAMETER_ORDER}: expected {expected}, found {found}"
+    context_length = _context_length(checkpoint) if _is_scaled(container) else 0
+    if context_length and resumption.rows % context_length:
+        expected = f"a multiple of {context_length} (the context length)"
+    elif not context_length and resumption.rows != 1:
+        expected = "1"
+    else:
+        return
+    yield f"key {keys.GGCP_GRADIENT_ROWS}: expected {expected}, found {resumption.rows}"
 
 
 def tell_order(checkpoint: Checkpoint) -> None:
     """Say in one line in which order the optimizer state is, and who continues it as it stands."""
     finding = find_order(checkpoint.container, thorough=False)
-    if finding.indifferent:
-        return
-    LOGGER.info("%s", _order_in_words(checkpoint.container, finding))
+    if not finding.settled:
+        finding = find_order(checkpoint.container, thorough=True)
+    if not finding.indifferent:
+        words = _in_words(checkpoint.container, finding)
+        LOGGER.info("the optimizer state stays as it is stored, %s", words)
 
 
-def _order_in_words(container: Any, finding: Finding) -> str:
-    others = "; for other trainers pass --resume-with flash, plain or scratch"
-    if len(finding.candidates) != 1:
-        signs = "; ".join(finding.evidence)
-        return f"the order of the optimizer state is not certain ({signs}){others}"
-    order = finding.candidates[0]
-    said = f"the optimizer state stays in its order, {order.value}"
-    if _sums_gradients(container):
+def _in_words(container: Any, finding: Finding) -> str:
+    if not finding.settled:
         return (
-            f"{said}, and of summed gradients: no GGUF trainer continues it right as it stands; "
-            "pass --resume-with flash (trainers of August 2023 to May 2024), "
-            "plain (with --no-flash, or July 2024) or scratch (July 2024, right to left)"
+            f"in an order that is not certain ({finding}); for a trainer to continue it right, "
+            "convert with --resume-with and --order (README, «Continue training»)"
         )
-    return f"{said}, which continues right in {_READERS[order]}{others}"
+    right = [order for order in Order if order in finding.candidates]
+    others = [order for order in READERS if order not in right]
+    said = f"in the order {' or '.join(order.value for order in right)}"
+    if _is_scaled(container):
+        return (
+            f"{said} and of gradients summed over a batch: wrong for every train-text-from-scratch "
+            f"that reads GGUF; convert with {_options(list(READERS))}"
+        )
+    readers = "; ".join(READERS[order] for order in right)
+    words = (
+        f"{said}: right for train-text-from-scratch of {readers}; "
+        f"for others convert with {_options(others)}"
+    )
+    if _sums_gradients(container):
+        words += (
+            "; but its gradients are summed over a batch, and how trainers that read GGUF continue "
+            "L-BFGS from there was not measured"
+        )
+    return words
+
+
+def _options(orders: list[Order]) -> str:
+    options = [f"--resume-with {order.value} ({READERS[order]})" for order in orders]
+    return " or ".join([", ".join(options[:-1]), options[-1]] if len(options) > 1 else options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,6 +34,19 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
     tqdm.monitor_interval = 0  # no thread that could take the signals of this one
     with tqdm(total=total, desc=description, unit="B", unit_scale=True, file=sys.stderr) as shown:
         yield shown.update
+
+
+def shape() -> tuple[int, bool]:
+    """Return the columns of the terminal, and whether it only shows ASCII characters."""
+    try:
+        "█×".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return _columns(), True
+    return _columns(), False
+
+
+def _columns() -> int:
+    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 100))
 
 
 def say(text: str) -> None:

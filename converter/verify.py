@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from itertools import zip_longest
-from typing import Any
+from typing import Any, BinaryIO
 
 from gguf import GGUFReader, GGUFValueType, ReaderField, ReaderTensor
 
 from converter.errors import ConversionError
+from converter.gguf_structure import require_structure
 from converter.plan import Metadata, Plan, PlannedTensor
-from ggcp_schema import FormatError, Source
+from ggcp_schema import Source, printable
 from ggcp_schema.source import BLOCK_BYTES
 
-_BUILT_IN = "GGUF."
-"""The reader's own fields, which are no keys, begin like this."""
+_BUILT_IN = ("GGUF.version", "GGUF.tensor_count", "GGUF.kv_count")
+"""The reader's own fields, which are no keys."""
 
 
 def differences(
@@ -36,40 +37,62 @@ def differences(
         FormatError: the file is no GGUF, or is damaged.
         ConversionError: the gguf package cannot read it.
     """
+    reader = open_reader(path)
     with Source.open(path) as source:
-        reader = open_reader(path)
         yield from _metadata_differences(plan, reader)
-        for planned, found in zip_longest(plan.tensors, reader.tensors):
-            if planned is None:
-                yield f"tensor {found.name}: not expected"
-            elif found is None:
-                yield f"tensor {planned.name}: missing"
-            else:
-                yield from _tensor_differences(planned, found, source, progress)
-        yield from _size_differences(plan, reader, source)
+        yield from _tensors_differences(plan, reader, source, progress)
+        yield from _size_differences(reader, source)
 
 
 def open_reader(path: str | os.PathLike[str]) -> GGUFReader:
     """Open a GGUF with the gguf package's reader.
 
     Raises:
-        ConversionError: it cannot read the file.
+        FormatError: the file is no GGUF, or is damaged.
+        ConversionError: that reader cannot read it.
     """
+    with Source.open(path) as source:
+        length = require_structure(source)
+        head = source.read_at(0, length)
+        size = source.size
     try:
-        return GGUFReader(path)
+        with _unnamed_file() as copy:
+            copy.write(head)
+            copy.truncate(size)
+            return GGUFReader(copy)  # type: ignore[arg-type] # NumPy maps an open file as well
     except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
         raise ConversionError(
             path,
             expected="a GGUF that the gguf package can read",
-            found=f"«{error}»",
+            found=f"«{printable(str(error))}»",
             hint="the file is damaged or no GGUF; convert the checkpoint again",
         ) from error
+
+
+def _unnamed_file() -> BinaryIO:
+    """Return an empty file that nobody else can reach.
+
+    That reader maps its file into memory, and who reads from a map of a file that somebody cuts is
+    killed by the system. So it gets a copy of the head; the data, which it only maps, are a hole.
+    """
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("ggcp"), "w+b")  # noqa: PTH123 - it has no name
+    return tempfile.TemporaryFile("w+b")
+
+
+def value_of(reader: GGUFReader, key: str) -> Any:
+    """Return the value of a key; None if it is not there or is no text though it should be."""
+    field = reader.get_field(key)
+    try:
+        return None if field is None else field.contents()
+    except UnicodeDecodeError:
+        return None
 
 
 def _metadata_differences(plan: Plan, reader: GGUFReader) -> Iterator[str]:
     architecture = Metadata("general.architecture", GGUFValueType.STRING, plan.architecture)
     expected = {item.key: item for item in (architecture, *plan.metadata)}
-    found = {key: f for key, f in reader.fields.items() if not key.startswith(_BUILT_IN)}
+    found = {key: f for key, f in reader.fields.items() if key not in _BUILT_IN}
     for key, item in expected.items():
         if key not in found:
             yield f"key {key}: missing"
@@ -77,7 +100,7 @@ def _metadata_differences(plan: Plan, reader: GGUFReader) -> Iterator[str]:
             yield from _value_differences(item, found[key])
     for key in found:
         if key not in expected:
-            yield f"key {key}: not expected"
+            yield f"key {printable(key)}: not expected"
     if list(found) != list(expected) and found.keys() == expected.keys():
         yield "the keys stand in another order"
 
@@ -90,8 +113,15 @@ def _value_differences(item: Metadata, field: ReaderField) -> Iterator[str]:
         return
     value = _contents(field)
     expected = _comparable(item.value, types[-1])
+    name = item.key
+    if isinstance(expected, list) and len(value) != len(expected):
+        yield f"key {name}: expected {len(expected)} elements, found {len(value)}"
+        return
+    if isinstance(expected, list) and value != expected:
+        at = next(i for i, one in enumerate(expected) if one != value[i])
+        name, expected, value = f"{name}[{at}]", expected[at], value[at]
     if value != expected:
-        yield f"key {item.key}: expected {_short(expected)}, found {_short(value)}"
+        yield f"key {name}: expected {_short(expected)}, found {_short(value)}"
 
 
 def _contents(field: ReaderField) -> Any:
@@ -120,17 +150,31 @@ def _bits(value: Any, element_type: GGUFValueType) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = printable(str(value))
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _tensors_differences(
+    plan: Plan, reader: GGUFReader, source: Source, progress: Callable[[int], object]
+) -> Iterator[str]:
+    expected = {tensor.name: tensor for tensor in plan.tensors}
+    found = {tensor.name: tensor for tensor in reader.tensors}
+    for name, planned in expected.items():
+        if name not in found:
+            yield f"tensor {name}: missing"
+        else:
+            yield from _tensor_differences(planned, found[name], source, progress)
+    for name in found:
+        if name not in expected:
+            yield f"tensor {printable(name)}: not expected"
+    if list(found) != list(expected) and found.keys() == expected.keys():
+        yield "the tensors stand in another order"
 
 
 def _tensor_differences(
     planned: PlannedTensor, found: ReaderTensor, source: Source, progress: Callable[[int], object]
 ) -> Iterator[str]:
     name = planned.name
-    if found.name != name:
-        yield f"tensor {name}: in its place stands {found.name}"
-        return
     if found.tensor_type != planned.type:
         yield f"tensor {name}: expected {planned.type.name}, found {found.tensor_type.name}"
         return
@@ -139,23 +183,15 @@ def _tensor_differences(
         yield f"tensor {name}: expected the dimensions {planned.shape}, found {shape}"
         return
     offset = int(found.data_offset)
-    try:
-        for block in _planned_blocks(planned):
-            actual = source.read_at(offset, len(block))
-            if actual != block:
-                at = next(
-                    i
-                    for i, pair in enumerate(zip(block, actual, strict=True))
-                    if pair[0] != pair[1]
-                )
-                yield f"tensor {name}: the data differ from byte {offset + at:#x} of the file on"
-                return
-            offset += len(block)
-            progress(len(block))
-    except FormatError as error:
-        if error.file != source.label:
-            raise
-        yield f"tensor {name}: expected {planned.length} bytes of data, the file ends before"
+    for block in _planned_blocks(planned):
+        actual = source.read_at(offset, len(block))
+        if actual != block:
+            pairs = enumerate(zip(block, actual, strict=True))
+            at = next(index for index, (one, other) in pairs if one != other)
+            yield f"tensor {name}: the data differ from byte {offset + at:#x} of the file on"
+            return
+        offset += len(block)
+        progress(len(block))
 
 
 def _planned_blocks(planned: PlannedTensor) -> Iterable[bytes]:
@@ -165,10 +201,11 @@ def _planned_blocks(planned: PlannedTensor) -> Iterable[bytes]:
                 yield bytes(block[start : start + BLOCK_BYTES])
 
 
-def _size_differences(plan: Plan, reader: GGUFReader, source: Source) -> Iterator[str]:
-    offset = reader.data_offset
-    alignment = reader.alignment
-    for tensor in plan.tensors:
-        offset += -(-tensor.length // alignment) * alignment
-    if len(plan.tensors) == len(reader.tensors) and source.size != offset:
-        yield f"the file: expected {offset} bytes, found {source.size}"
+def _size_differences(reader: GGUFReader, source: Source) -> Iterator[str]:
+    end = int(reader.data_offset)
+    for tensor in reader.tensors:
+        end = max(end, int(tensor.data_offset) + int(tensor.n_bytes))
+    alignment = int(reader.alignment)  # a NumPy scalar if the file says it
+    end = -(-end // alignment) * alignment
+    if source.size != end:
+        yield f"the file: expected {end} bytes, found {source.size}"

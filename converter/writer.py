@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-from gguf import GGUFWriter
+from gguf import GGUFWriter, Keys
 
 from converter.copying import Copier, write_at
 from converter.output import Output, retried
@@ -65,6 +65,8 @@ def _write_head(plan: Plan, path: str) -> int:
             writer.add_key_value(item.key, item.value, item.type)
         else:
             writer.add_key_value(item.key, item.value, item.type, item.element_type)
+        if item.key == Keys.General.ALIGNMENT:
+            writer.data_alignment = item.value
     for tensor in plan.tensors:
         # The true shape and no uint8: gguf would take a shape of bytes, and divide it by four.
         shape = tensor.shape[::-1]

@@ -139,7 +139,7 @@ HEADER = Struct(
         one_of((2, 3), "GGUF version 2 or 3",
             "the file is damaged, or newer than this program; convert it again to version 3")),
     field("tensor_count", U64,
-        "n_tensors", "Not used here."),
+        "n_tensors", "Tensors, of which a vocabulary needs none."),
     field("metadata_count", U64,
         "n_kv", "Pairs of key and value that follow.",
         Check(value <= MOST_METADATA, f"at most {MOST_METADATA} pairs of key and value", _DAMAGED)),

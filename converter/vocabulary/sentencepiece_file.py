@@ -67,10 +67,18 @@ def read(source: Source, token_count: int) -> Vocabulary:
         Keys.Tokenizer.UNK_ID: processor.unk_id(),
         Keys.Tokenizer.PAD_ID: processor.pad_id(),
     }
+    types = [_type(piece) for number, piece in _fields(model) if number == _PIECES]
+    if len(types) != count:
+        raise FormatError(
+            offset=0,
+            expected=f"{count} pieces, as the sentencepiece package finds",
+            found=f"{len(types)}",
+            hint="the file is damaged; look for another copy of it",
+        )
     metadata = llama_metadata(
         tokens,
         processor.get_score(list(range(count))),
-        [_type(piece) for number, piece in _fields(model) if number == _PIECES],
+        types,
         {key: token for key, token in special_ids.items() if token >= 0},  # -1: there is none
     )
     return Vocabulary("SentencePiece", metadata, token_count)
@@ -83,7 +91,10 @@ def _type(piece: int | bytes) -> TokenType:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each field of a protocol buffer that was parsed before."""
+    """Yield number and value of each number and message in a protocol buffer that was parsed before.
+
+    Fields of fixed size are left out, whatever their number.
+    """
     position = 0
     while position < len(message):
         start = position
@@ -104,7 +115,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
                 found=f"a field of wire type {wire_type}",
                 hint="the file is damaged; look for another copy of it",
             )
-        yield number, message[position : position + size]
+        if wire_type == _DELIMITED:
+            yield number, message[position : position + size]
         position += size
 
 
