@@ -1,0 +1,85 @@
+"""What the converter is measured against: the least that any program would have to do.
+
+``python rivals.py copy SOURCE SPANS TARGET`` copies runs of bytes inside the kernel, nothing else.
+``python rivals.py memmap SOURCE SPANS TARGET`` does it as the historical converter did.
+``python rivals.py parse FILE REPEATS`` prints the times of the schema and of a `struct` loop.
+
+SPANS is a JSON file with offset, length and offset in the target of each run.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import statistics
+import struct
+import sys
+import time
+from pathlib import Path
+
+
+def copy(source: str, spans: str, target: str) -> None:
+    """Import what every converter to GGUF must import, then let the kernel copy."""
+    import construct  # noqa: F401 - its time counts
+    import gguf  # noqa: F401 - likewise
+
+    with Path(source).open("rb") as one, Path(target).open("wb") as other:
+        for offset, length, place in json.loads(Path(spans).read_text()):
+            done = 0
+            while done < length:
+                done += os.copy_file_range(
+                    *(one.fileno(), other.fileno(), length - done, offset + done, place + done)
+                )
+
+
+def memmap(source: str, spans: str, target: str) -> None:
+    """Map the source and write arrays of it."""
+    import gguf  # noqa: F401 - its time counts
+    import numpy as np
+
+    whole = np.memmap(source, dtype=np.uint8, mode="r")
+    with Path(target).open("wb") as file:
+        for offset, length, place in json.loads(Path(spans).read_text()):
+            file.seek(place)
+            whole[offset : offset + length].tofile(file)
+
+
+def records(path: str) -> list[tuple[bytes, tuple[int, ...], int]]:
+    """Name, dimensions and offset of the data of each tensor, with nothing but `struct`."""
+    found = []
+    with Path(path).open("rb") as file:
+        header = struct.unpack("<11I", file.read(44))
+        count = 3 + 9 * header[9]
+        for _ in range(count):
+            n_dims, length, _type = struct.unpack("<3I", file.read(12))
+            dims = struct.unpack(f"<{n_dims}I", file.read(4 * n_dims))
+            name = file.read(length)
+            offset = -(-file.tell() // 32) * 32
+            size = 4
+            for dimension in dims:
+                size *= dimension
+            file.seek(offset + size)
+            found.append((name, dims, offset))
+    return found
+
+
+def parse(path: str, repeats: str) -> None:
+    """Print the medians of both, in turns in one process; nothing here waits for a disk."""
+    from ggcp_schema import parse as parse_by_schema
+
+    times: dict[str, list[float]] = {"schema": [], "struct": []}
+    for _ in range(int(repeats)):
+        gc.collect()  # each pays for its own garbage only
+        start = time.process_time()
+        parse_by_schema(path).close()
+        times["schema"].append(time.process_time() - start)
+        gc.collect()
+        start = time.process_time()
+        records(path)
+        times["struct"].append(time.process_time() - start)
+    print(json.dumps({name: statistics.median(some) for name, some in times.items()}))
+
+
+if __name__ == "__main__":
+    {"copy": copy, "memmap": memmap, "parse": parse}[sys.argv[1]](*sys.argv[2:])

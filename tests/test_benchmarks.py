@@ -1,0 +1,23 @@
+"""The benchmarks run; what they measure is not asserted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARK = Path(__file__).parent / "benchmarks" / "convert.py"
+
+
+def test_start_up(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, BENCHMARK, "--only", "start-up", "--rounds", "1", "--folder", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    head, figure = done.stdout.splitlines()
+    assert head.split() == ["figure", "target"]
+    assert figure.startswith("convert a small file ÷ import  ")
+    assert list(folder.iterdir()) == []
