@@ -10,14 +10,25 @@ if TYPE_CHECKING:
     from converter.carry_out import Writing, Written
     from converter.convert import convert
     from converter.errors import ConversionError
+    from converter.report import Report, inspect
 
-__all__ = ["ConversionError", "Writing", "Written", "__version__", "convert"]
+__all__ = [
+    "ConversionError",
+    "Report",
+    "Writing",
+    "Written",
+    "__version__",
+    "convert",
+    "inspect",
+]
 
 _HOMES = {
     "ConversionError": "converter.errors",
+    "Report": "converter.report",
     "Writing": "converter.carry_out",
     "Written": "converter.carry_out",
     "convert": "converter.convert",
+    "inspect": "converter.report",
 }
 
 

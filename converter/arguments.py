@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from typing import Any
 
+from converter.lora_arguments import add_merge_option, add_synth_options
 from converter.version import __version__
 
 EPSILONS = """\
@@ -16,6 +18,8 @@ The epsilon of the RMS norms is not in the file; it was fixed in the trainer:
 """
 
 ORDERS = ("flash", "plain", "scratch")
+
+OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 
 COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
 
@@ -50,11 +54,42 @@ def whole(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
 
 def with_default_command(arguments: list[str]) -> list[str]:
     """Let ``-i IN -o OUT`` without a command convert, as the historical script did."""
+    arguments = _with_names_after_dashes(arguments)
     if any(a in COMMANDS or a in ("-h", "--help", "--version") for a in arguments[:1]):
         return arguments
     if arguments and arguments[0].startswith("-"):
         return ["convert", *arguments]
     return arguments
+
+
+def _with_names_after_dashes(arguments: list[str]) -> list[str]:
+    """Take everything after ``--`` for a name, also where it begins with a dash.
+
+    argparse forgets about ``--`` when names and options are mixed.
+    """
+    if "--" not in arguments:
+        return arguments
+    at = arguments.index("--")
+    names = (f"./{name}" if name.startswith("-") else name for name in arguments[at + 1 :])
+    return [*arguments[:at], *names]
+
+
+class _AnyOrder(argparse.ArgumentParser):
+    """A parser that takes names before, after and between options: IN --eps 1e-6 OUT.
+
+    argparse by itself settles names that may be missing at the first one it meets.
+    """
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,7 +101,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="Not sure what a file is? Start with: ggcp inspect FILE",
     )
     root.add_argument("--version", action="version", version=f"ggcp {__version__}")
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = root.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_AnyOrder
+    )
     _convert(
         commands.add_parser(
             "convert",
@@ -75,6 +112,27 @@ def parser() -> argparse.ArgumentParser:
             "weights, counters and optimizer state, bit for bit.",
             epilog=EPSILONS,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    _export(
+        commands.add_parser(
+            "export",
+            help="make a GGUF that llama.cpp and others run",
+            description="Export the model of a training checkpoint to a GGUF that llama.cpp and "
+            "others run. The vocabulary is not in the checkpoint: give the file that the trainer "
+            "had as --vocab-model. A LoRA checkpoint becomes an adapter for llama.cpp's --lora, "
+            "or, with --merge, a model of its own.",
+            epilog=EPSILONS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    _inspect(
+        commands.add_parser(
+            "inspect",
+            help="say what is in a checkpoint, and what can be done with it",
+            description="Say what is in a checkpoint, and what can be done with it: a damaged one "
+            "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
+            "for a sample that tells the order of the parameters.",
         )
     )
     _verify(
@@ -90,6 +148,14 @@ def parser() -> argparse.ArgumentParser:
             "synth",
             help="write a synthetic checkpoint, for tests",
             description="Write a complete synthetic checkpoint of any size.",
+        )
+    )
+    _document(
+        commands.add_parser(
+            "document",
+            help="write the documentation of the format",
+            description="Write the documentation of the checkpoints' format, generated from the "
+            "structs that parse them: as a page, or as a Kaitai Struct schema.",
         )
     )
     return root
@@ -155,9 +221,84 @@ def _convert(command: argparse.ArgumentParser) -> None:
     add_output_options(command)
 
 
+def _export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "output",
+        metavar="OUT",
+        help="the GGUF to write, {ftype} in it stands for the outtype; or a folder, in which the "
+        "file is named after model, size and outtype",
+    )
+    command.add_argument(
+        "--vocab",
+        metavar="FILE",
+        help="the vocabulary, which a LoRA checkpoint does without: a GGUF, a llama model .bin of "
+        "2023 or a SentencePiece tokenizer.model",
+    )
+    command.add_argument(
+        "-c",
+        "--context-length",
+        type=whole(1),
+        metavar="N",
+        help="tokens that the model takes at once (default: as it was trained, from the counters)",
+    )
+    command.add_argument(
+        "--eps",
+        type=epsilon,
+        metavar="E",
+        help="epsilon of the RMS norms, see below (default: 1e-5)",
+    )
+    command.add_argument(
+        "--outtype",
+        choices=OUTTYPES,
+        help="type of the matrices (default: f32; with --merge as in BASE.gguf)",
+    )
+    add_merge_option(command)
+    command.add_argument("--model-name", metavar="NAME", help="default: the checkpoint's file name")
+    command.add_argument(
+        "--metadata",
+        metavar="FILE.json",
+        help='author, license and so on: {"general.author": "...", "general.tags": ["..."]}',
+    )
+    command.add_argument(
+        "--rescue",
+        action="store_true",
+        help="take the model from a damaged checkpoint if all of it is there, or all but the end "
+        "of the last tensor, which becomes zero",
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="print metadata and tensors, write nothing"
+    )
+    command.add_argument(
+        "--verify", action="store_true", help="read OUT back and compare it before it is kept"
+    )
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_output_options(command)
+
+
+def _inspect(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "--stats",
+        action="store_true",
+        help="read everything: smallest, largest, mean, standard deviation, zeros, NaN and "
+        "infinities of each tensor",
+    )
+    command.add_argument(
+        "--no-tensors", dest="tensors", action="store_false", help="leave out the table of tensors"
+    )
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.add_argument(
+        "--html", metavar="OUT.html", help="write the report as a page for the browser"
+    )
+    command.add_argument("--force", action="store_true", help="replace OUT.html if it exists")
+    add_talk_options(command)
+
+
 def _verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", metavar="IN", help="the checkpoint")
     command.add_argument("output", metavar="OUT", help="the GGUF that was made from it")
+    add_merge_option(command)
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     add_talk_options(command)
 
@@ -189,5 +330,19 @@ def _synth(command: argparse.ArgumentParser) -> None:
         help="order of the parameters in the optimizer's vectors",
     )
     state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
+    add_synth_options(command)
     command.add_argument("--seed", type=count, default=0, help="same seed, same bytes (default: 0)")
+    add_output_options(command)
+
+
+def _document(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--format",
+        choices=("markdown", "html", "ksy"),
+        default="markdown",
+        help="markdown (default), html, or ksy for Kaitai Struct",
+    )
+    place = command.add_mutually_exclusive_group()
+    place.add_argument("-o", "--output", metavar="OUT", help="the file to write (default: print)")
+    place.add_argument("--check", metavar="FILE", help="exit with 1 if FILE is not up to date")
     add_output_options(command)

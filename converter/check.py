@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from gguf import GGUFReader
 
 from converter import keys
 from converter.carry_out import Progress, silent
+from converter.check_model import check_model, is_model
 from converter.convert import plan_conversion
+from converter.lora_check import check_lora, is_lora_export
+from converter.lora_mapper import is_lora
 from converter.mapper import RMS_EPSILON
-from converter.parameter_order import find_order
-from converter.resume import Resumption
-from converter.verify import differences, open_reader
+from converter.rearrange import Resumption
+from converter.resume import doubts
+from converter.verify import differences, open_reader, value_of
 from ggcp_schema import parse
 from ggcp_schema.order import Order
 
@@ -22,26 +24,29 @@ def check(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
+    base: str | os.PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> list[str]:
     """Return one line for each difference between a GGUF and what its checkpoint becomes.
 
     What the checkpoint does not hold is taken as the GGUF says: the epsilon of the RMS norms, the
-    order of the reading trainer, the rows by which the moments were divided.
+    order of the reading trainer, the rows by which the moments were divided; for a model also the
+    context length, the type, the vocabulary and the description. A GGUF from a LoRA checkpoint may
+    also be an adapter or a merged model, whose base is ``base``.
 
     Raises:
         FormatError: the checkpoint or the GGUF is damaged.
         ConversionError: the gguf package cannot read the GGUF.
     """
+    reader = open_reader(path)
+    if is_lora_export(source, reader, base):
+        return check_lora(source, path, reader, base, progress)
+    if is_model(reader):
+        return check_model(source, path, reader, progress)
     with parse(source) as checkpoint:
-        reader = open_reader(path)
-        epsilon = _value(reader, RMS_EPSILON)
-        resumption = _resumption(reader)
-        found = []
-        if resumption is not None:
-            finding = find_order(checkpoint.container, thorough=True)
-            if resumption.stored not in finding.candidates and not finding.contradiction:
-                found.append(f"reordered from {resumption.stored.value}: {finding.evidence[0]}")
+        epsilon = value_of(reader, RMS_EPSILON)
+        resumption = None if is_lora(checkpoint.container) else _resumption(reader)
+        found = [] if resumption is None else list(doubts(checkpoint, resumption))
         plan = plan_conversion(
             checkpoint,
             epsilon=epsilon if isinstance(epsilon, float) else None,
@@ -53,19 +58,11 @@ def check(
     return found
 
 
-def _value(reader: GGUFReader, key: str) -> Any:
-    field = reader.get_field(key)
-    try:
-        return None if field is None else field.contents()
-    except UnicodeDecodeError:
-        return None
-
-
 def _resumption(reader: GGUFReader) -> Resumption | None:
     orders = {order.value: order for order in Order}
-    target = orders.get(_value(reader, keys.GGCP_PARAMETER_ORDER))
-    stored = orders.get(_value(reader, keys.GGCP_STORED_PARAMETER_ORDER))
-    rows = _value(reader, keys.GGCP_GRADIENT_ROWS)
+    target = orders.get(str(value_of(reader, keys.GGCP_PARAMETER_ORDER)))  # also an array
+    stored = orders.get(str(value_of(reader, keys.GGCP_STORED_PARAMETER_ORDER)))
+    rows = value_of(reader, keys.GGCP_GRADIENT_ROWS)
     if target is None or stored is None or not isinstance(rows, int) or rows < 1:
         return None
     return Resumption(stored, target, rows)

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from converter.arguments import parser, with_default_command
+from converter.lora_arguments import settle_lora
 
 
 class _StoppedError(BaseException):
@@ -41,9 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except BrokenPipeError:
-        # Nobody reads any more; without this Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _forget_output()
+        if not isinstance(error, BrokenPipeError):  # where nobody reads there is nobody to tell
+            _complain(
+                f"expected standard output to take the result, found «{error}»; "
+                "make room, or send it to another place"
+            )
         return 1
     except KeyboardInterrupt:
         return _stopped(signal.SIGINT)
@@ -51,8 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _stopped(stopped.number)
 
 
+def _forget_output() -> None:
+    """Drop what standard output did not take: Python would complain once more when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _stopped(number: int) -> int:
-    _complain("stopped; nothing was kept of what was being written")
+    _complain("stopped; no unfinished file was kept")
     return 128 + number
 
 
@@ -66,6 +77,7 @@ def _run(arguments: list[str]) -> int:
     grammar = parser()
     options = grammar.parse_args(with_default_command(arguments))
     _settle_names(grammar, options)
+    settle_lora(grammar, options)
 
     from converter import commands, terminal  # they take the time that --help does not have
     from converter.errors import ConversionError
@@ -83,6 +95,8 @@ def _run(arguments: list[str]) -> int:
 
 def _settle_names(grammar: ArgumentParser, options: Namespace) -> None:
     """Take each file name from its place or its option, whichever was used."""
+    if getattr(options, "input_option", None) and options.output is None:
+        options.input, options.output = None, options.input  # -i IN OUT
     for name in ("input", "output"):
         if hasattr(options, f"{name}_option"):
             given = [n for n in (getattr(options, name), getattr(options, f"{name}_option")) if n]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from converter import terminal
 from converter.carry_out import Writing, Written
 from converter.convert import ResumeWith, decide
 from converter.convert import convert as run_conversion
 from converter.describe import plan_as_json, plan_as_text
-from converter.terminal import say, say_json
+from converter.terminal import LOGGER, say, say_json
 from ggcp_schema import parse, printable
 from ggcp_schema.order import Order
+
+if TYPE_CHECKING:
+    from ggcp_schema.synthetic import Synthetic
 
 
 def _writing(options: Namespace) -> Writing:
@@ -58,11 +62,73 @@ def convert(options: Namespace) -> int:
     return 0
 
 
+def export(options: Namespace) -> int:
+    """Make a GGUF that today's engines run."""
+    from converter.export import ExportOptions, prepared
+    from converter.export import export as run_export
+
+    if options.vocab is None:  # only a LoRA checkpoint gets past the command line without it
+        from converter import lora_commands
+
+        made = lora_commands.export(options, _writing(options))
+        if made is not None:
+            _say_written(made, options)
+        return 0
+    chosen = ExportOptions(
+        options.vocab,
+        context_length=options.context_length,
+        epsilon=options.eps,
+        outtype=options.outtype or "f32",
+        model_name=options.model_name,
+        metadata=options.metadata,
+        rescue=options.rescue,
+    )
+    if options.dry_run:
+        with prepared(options.input, options.output, chosen) as (_checkpoint, plan, path):
+            LOGGER.info("the file would be %s", printable(path))
+            say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
+        return 0
+    written = run_export(options.input, options.output, chosen, writing=_writing(options))
+    _say_written(written, options)
+    return 0
+
+
+def inspect(options: Namespace) -> int:
+    """Say what is in a checkpoint."""
+    from converter.report import inspect as run_inspection
+    from converter.report_json import as_json
+    from converter.report_text import as_text
+
+    output = None
+    if options.html is not None:
+        from converter.output import Output
+        from converter.report_html import as_html
+
+        output = Output(options.html, force=options.force, inputs=(options.input,))
+    report = run_inspection(options.input, stats=options.stats, progress=terminal.bar)
+    if output is not None:
+        page = as_html(report, tensors=options.tensors).encode("utf-8")
+        with output, output.writing():
+            with open(output.descriptor, "wb", closefd=False) as file:
+                file.write(page)
+            output.commit()
+    if options.json:
+        say_json(as_json(report, tensors=options.tensors))
+    elif output is not None and not options.quiet:
+        say(f"{printable(options.html)}: {len(page)} bytes")
+    elif not options.quiet:
+        width, plain = terminal.shape()
+        say(as_text(report, tensors=options.tensors, width=width, plain=plain))
+    if report.error is not None:
+        raise report.error
+    return 0
+
+
 def verify(options: Namespace) -> int:
     """Compare a GGUF with the checkpoint it was made from."""
     from converter.check import check
 
-    found = check(options.input, options.output, progress=terminal.bar)
+    found = check(options.input, options.output, base=options.merge, progress=terminal.bar)
     if options.json:
         say_json({"same": not found, "differences": found})
     else:
@@ -75,12 +141,21 @@ def verify(options: Namespace) -> int:
 
 def synth(options: Namespace) -> int:
     """Write a synthetic checkpoint."""
-    from converter.output import Output
+    from converter import lora_commands
+    from converter.output import write_whole
+
+    made = lora_commands.synthetic(options) if options.lora else _synthetic(options)
+    length = write_whole(options.output, made.write, force=options.force, sync=options.sync)
+    if not options.quiet:
+        say(f"{printable(options.output)}: {length} bytes")
+    return 0
+
+
+def _synthetic(options: Namespace) -> Synthetic:
     from ggcp_schema.optimizer import OptimizerType
-    from ggcp_schema.order import Order
     from ggcp_schema.synthetic import Synthetic
 
-    made = Synthetic(
+    return Synthetic(
         vocabulary_size=options.n_vocab,
         embedding_length=options.n_embd,
         feed_forward_multiple=options.n_mult,
@@ -96,11 +171,29 @@ def synth(options: Namespace) -> int:
         unseen_token_count=options.unseen,
         seed=options.seed,
     )
-    with Output(options.output, force=options.force, sync=options.sync) as output:
-        with open(output.descriptor, "wb", closefd=False) as file:
-            made.write(file)
-            length = file.tell()
-        output.commit()
+
+
+def document(options: Namespace) -> int:
+    """Write the documentation of the format, or check that a copy of it is up to date."""
+    from converter.output import write_whole
+    from ggcp_schema.document import differences
+    from ggcp_schema.document import document as generate
+
+    if options.check is not None:
+        found = differences(options.check, options.format)
+        for line in found:
+            say(line)
+        return 1 if found else 0
+    text = generate(options.format)
+    if options.output is None:
+        say(text.removesuffix("\n"))
+        return 0
+    length = write_whole(
+        options.output,
+        lambda file: file.write(text.encode()),
+        force=options.force,
+        sync=options.sync,
+    )
     if not options.quiet:
         say(f"{printable(options.output)}: {length} bytes")
     return 0
@@ -108,6 +201,9 @@ def synth(options: Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "convert": convert,
+    "export": export,
+    "inspect": inspect,
     "verify": verify,
     "synth": synth,
+    "document": document,
 }
