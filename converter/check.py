@@ -15,7 +15,7 @@ from converter.lora_mapper import is_lora
 from converter.mapper import RMS_EPSILON
 from converter.rearrange import Resumption
 from converter.resume import doubts
-from converter.verify import differences, open_reader, value_of
+from converter.verify import as_made_by_its_version, differences, open_reader, value_of
 from ggcp_schema import parse
 from ggcp_schema.order import Order
 
@@ -53,7 +53,7 @@ def check(
             resumption=resumption,
         )
         with progress("Verifying", plan.length) as count:
-            found += differences(plan, path, count)
+            found += differences(as_made_by_its_version(plan, reader), path, count)
         checkpoint.source.check_unchanged()
     return found
 

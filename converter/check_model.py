@@ -15,8 +15,7 @@ from converter.export import open_model, trained_context_length
 from converter.mapper import RMS_EPSILON
 from converter.model_layout import CONTEXT_LENGTH, ModelFacts, model_plan
 from converter.model_metadata import GENERAL_KEYS, default_name, describes, general_metadata
-from converter.verify import differences, value_of
-from converter.version import __version__
+from converter.verify import as_made_by_its_version, differences, value_of
 from converter.vocabulary import read_vocabulary
 
 
@@ -52,7 +51,7 @@ def check_model(
         )
         plan = model_plan(container, facts)
         with progress("Verifying", plan.length) as count:
-            found = list(differences(plan, path, count))
+            found = list(differences(as_made_by_its_version(plan, reader), path, count))
         checkpoint.source.check_unchanged()
     return found
 
@@ -65,18 +64,18 @@ def _said(reader: GGUFReader, name: str, context_length: int) -> dict[str, Any]:
         name: the default of its name.
         context_length: the default of its context length.
     """
-    said = {key: value_of(reader, key) for key in (CONTEXT_LENGTH, RMS_EPSILON, keys.GGCP_VERSION)}
+    said = {key: value_of(reader, key) for key in (CONTEXT_LENGTH, RMS_EPSILON)}
     file_type = value_of(reader, Keys.General.FILE_TYPE)
     outtypes = [o for o in OUTTYPES.values() if int(o.file_type) == file_type]
     general = {key: value_of(reader, key) for key in GENERAL_KEYS}
     general = {key: value for key, value in general.items() if describes(key, value)}
-    defaults = (context_length, DEFAULT_EPSILON, __version__)
+    defaults = (context_length, DEFAULT_EPSILON)
     values = [
         value if isinstance(value, type(default)) else default
         for value, default in zip(said.values(), defaults, strict=True)
     ]
     return {
-        **dict(zip(("context_length", "epsilon", "version"), values, strict=True)),
+        **dict(zip(("context_length", "epsilon"), values, strict=True)),
         "outtype": outtypes[0] if outtypes else OUTTYPES["f32"],
         "general": general_metadata({Keys.General.NAME: name, **general}),
     }

@@ -20,17 +20,15 @@ from converter.model_layout import (
     head_dimension,
     model_plan,
     rotates_in_part,
-    tallies,
 )
 from converter.model_metadata import describe_model, output_path, read_general
+from converter.not_finite import MOST_REPORTED, tell_what_is_not_finite
 from converter.plan import Plan
 from converter.rescue import require_whole, rescued
 from converter.terminal import LOGGER
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Checkpoint, parse
-
-MOST_REPORTED = 10
-"""Tensors that are named in the notes; of the others only the number is given."""
+from ggcp_schema.tensor import element_count
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def prepared(
             )
         plan = model_plan(container, facts)
         _tell_what_falls_back(plan, outtype)
-        count = sum(_elements(tensor.shape) for tensor in plan.tensors)
+        count = sum(element_count(tensor.shape) for tensor in plan.tensors)
         yield checkpoint, plan, output_path(path, general, count, outtype)
 
 
@@ -172,15 +170,8 @@ def export(
         written = carry_out(
             plan, checkpoint.source, name, writing or Writing(), inputs=tuple(inputs)
         )
-        _tell_what_is_not_finite(plan)
+        tell_what_is_not_finite(plan, "the checkpoint")
         return written
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for dimension in shape:
-        count *= dimension
-    return count
 
 
 def _require_that_it_runs(source: str | os.PathLike[str], hyperparameters: Any) -> None:
@@ -247,22 +238,3 @@ def _tell_what_falls_back(plan: Plan, outtype: Outtype) -> None:
 def _listed(names: list[str]) -> str:
     more = len(names) - MOST_REPORTED
     return ", ".join(names[:MOST_REPORTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _tell_what_is_not_finite(plan: Plan) -> None:
-    lines = []
-    for tensor, tally in tallies(plan):
-        if tally.nans or tally.infinities:
-            lines.append(
-                f"{tensor.name}: {tally.nans} NaN and {tally.infinities} infinite of "
-                f"{_elements(tensor.shape)} values, as in the checkpoint"
-            )
-        if tally.lost:
-            lines.append(
-                f"{tensor.name}: {tally.lost} of {_elements(tensor.shape)} values are finite in "
-                f"the checkpoint but not as {tensor.type.name}; --outtype f32 keeps them"
-            )
-    for line in lines[:MOST_REPORTED]:
-        LOGGER.warning("%s", line)
-    if len(lines) > MOST_REPORTED:
-        LOGGER.warning("and %d more lines like these", len(lines) - MOST_REPORTED)

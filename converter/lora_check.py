@@ -12,7 +12,7 @@ from converter.encode import OUTTYPES
 from converter.errors import ConversionError
 from converter.lora_arguments import ADAPTER_OUTTYPES, LORA_MAGIC
 from converter.lora_export import planned
-from converter.verify import differences, value_of
+from converter.verify import as_made_by_its_version, differences, value_of
 from ggcp_schema import Source
 
 Name = str | os.PathLike[str]
@@ -50,7 +50,8 @@ def check_lora(
     outtype = _outtype(source, reader, base)
     with planned(source, base=base, outtype=outtype, quiet=True) as work:
         with progress("Verifying", work.plan.length) as count:
-            found = list(differences(work.plan, path, count))
+            plan = as_made_by_its_version(work.plan, reader)
+            found = list(differences(plan, path, count))
         for file in work.sources:
             file.check_unchanged()
     return found

@@ -18,10 +18,9 @@ from converter.lora_adapter import adapter_plan, require_pairs, tell_of_norms
 from converter.lora_arguments import ADAPTER_OUTTYPES
 from converter.lora_mapper import is_lora
 from converter.lora_merge import merge_plan
-from converter.model_layout import tallies
 from converter.model_metadata import output_path
+from converter.not_finite import tell_what_is_not_finite
 from converter.plan import Metadata, Plan
-from converter.terminal import LOGGER
 from ggcp_schema import Checkpoint, Source, parse, printable
 from ggcp_schema.tensor import element_count
 
@@ -65,7 +64,7 @@ class Planned:
         written = carry_out(
             self.plan, source, path, writing, inputs=self.inputs, others=tuple(others)
         )
-        _tell_what_is_not_finite(self.plan)
+        tell_what_is_not_finite(self.plan, "the input")
         return written
 
 
@@ -126,19 +125,6 @@ def export_lora(
     """
     with planned(source, base=base, outtype=outtype) as work:
         return work.write(path, writing or Writing())
-
-
-def _tell_what_is_not_finite(plan: Plan) -> None:
-    for tensor, tally in tallies(plan):
-        wrong = tally.nans + tally.infinities + tally.lost
-        if wrong:
-            LOGGER.warning(
-                "%s: %d values are NaN or infinite, %d of them only as %s",
-                tensor.name,
-                wrong,
-                tally.lost,
-                tensor.type.name,
-            )
 
 
 def _require_lora(checkpoint: Checkpoint, source: Name) -> None:

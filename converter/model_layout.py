@@ -22,7 +22,7 @@ from gguf import (
 )
 
 from converter import keys
-from converter.encode import Encoding, Outtype, Tally, encoded, stored_type
+from converter.encode import Outtype, encoded, stored_type
 from converter.mapper import (
     ARCHITECTURE,
     F32,
@@ -73,7 +73,6 @@ class ModelFacts:
         outtype: the type of the matrices.
         general: the keys ``general.*`` that describe the model.
         tokenizer: the keys ``tokenizer.ggml.*``.
-        version: the version of ggcp that made the file.
         missing: how many values at the end of the model were missing and are zero, for a rescued
             model; None for one from a whole checkpoint.
     """
@@ -83,7 +82,6 @@ class ModelFacts:
     outtype: Outtype
     general: tuple[Metadata, ...]
     tokenizer: tuple[Metadata, ...]
-    version: str = __version__
     missing: int | None = None
 
 
@@ -128,7 +126,7 @@ def model_plan(container: Any, facts: ModelFacts) -> Plan:
 
 
 def _provenance(container: Any, facts: ModelFacts) -> Iterator[Metadata]:
-    yield Metadata(keys.GGCP_VERSION, STRING, facts.version)
+    yield Metadata(keys.GGCP_VERSION, STRING, __version__)
     if "version" in container.get("optimizer", ()):
         yield Metadata(keys.GGCP_OPTIMIZER_VERSION, U32, container.optimizer.version)
     if facts.missing is not None:
@@ -171,11 +169,3 @@ def _rope_factors(hyperparameters: Any) -> PlannedTensor:
     data = factors.astype("<f4").tobytes()
     name = TENSOR_NAMES[MODEL_TENSOR.ROPE_FREQS]
     return PlannedTensor(f"{name}.weight", (len(factors),), (Computed(len(data), lambda: (data,)),))
-
-
-def tallies(plan: Plan) -> Iterator[tuple[PlannedTensor, Tally]]:
-    """Yield each tensor that was encoded, with what in it was not finite."""
-    for tensor in plan.tensors:
-        for part in tensor.parts:
-            if isinstance(part, Computed) and isinstance(part.make, Encoding):
-                yield tensor, part.make.tally

@@ -6,10 +6,12 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from gguf import GGUFReader, GGUFValueType, ReaderField, ReaderTensor
 
+from converter import keys
 from converter.errors import ConversionError
 from converter.gguf_structure import require_structure
 from converter.plan import Metadata, Plan, PlannedTensor
@@ -87,6 +89,18 @@ def value_of(reader: GGUFReader, key: str) -> Any:
         return None if field is None else field.contents()
     except UnicodeDecodeError:
         return None
+
+
+def as_made_by_its_version(plan: Plan, reader: GGUFReader) -> Plan:
+    """Return the plan with the version of ggcp that made the GGUF, which may be an earlier one."""
+    version = value_of(reader, keys.GGCP_VERSION)
+    if not isinstance(version, str):
+        return plan
+    metadata = (
+        replace(item, value=version) if item.key == keys.GGCP_VERSION else item
+        for item in plan.metadata
+    )
+    return replace(plan, metadata=tuple(metadata))
 
 
 def _metadata_differences(plan: Plan, reader: GGUFReader) -> Iterator[str]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import logging
 import lzma
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,16 @@ import pytest
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the package `reference`
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_it_was() -> Iterator[None]:
+    """Undo what the command does to the logger, so that tests do not depend on their order."""
+    logger = logging.getLogger("ggcp")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    yield
+    level, logger.propagate, logger.handlers[:] = before
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -250,8 +250,9 @@ def test_values_that_do_not_fit_f16_are_told(
     export_lora(source, tmp_path / "out.gguf", outtype="f16")
     told = [record.getMessage() for record in caplog.records]
     assert told[1:] == [
-        "output.weight.lora_a: 64 values are NaN or infinite, 64 of them only as F16",
-        "blk.0.attn_q.weight.lora_b: 64 values are NaN or infinite, 0 of them only as F16",
+        "output.weight.lora_a: 64 of 64 values are finite in the input but not as F16; "
+        "--outtype f32 keeps them",
+        "blk.0.attn_q.weight.lora_b: 0 NaN and 64 infinite of 64 values, as in the input",
     ]
 
 

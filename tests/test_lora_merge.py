@@ -156,5 +156,5 @@ def test_values_that_are_not_finite_are_told(
     case.write_base()
     export_lora(source, tmp_path / "out.gguf", base=case.base)
     assert [record.getMessage() for record in caplog.records] == [
-        "output_norm.weight: 32 values are NaN or infinite, 0 of them only as F32"
+        "output_norm.weight: 32 NaN and 0 infinite of 32 values, as in the input"
     ]

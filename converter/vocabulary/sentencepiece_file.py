@@ -91,7 +91,7 @@ def _type(piece: int | bytes) -> TokenType:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each number and message in a protocol buffer that was parsed before.
+    """Yield number and value of each number and message in a protocol buffer parsed before.
 
     Fields of fixed size are left out, whatever their number.
     """
