@@ -12,6 +12,7 @@ from math import prod
 
 from gguf import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType, GGUFValueType, Keys
 
+from converter.gguf_model import MOST_TENSORS
 from converter.vocabulary.limits import MOST_ELEMENTS
 from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.fields import read, require_bytes, shown
@@ -117,7 +118,12 @@ class _Walk:
         extents = []
         for index in range(count):
             self.path = f"tensors[{index}]"
+            start = self.source.tell()
             name = self._text()
+            if index == MOST_TENSORS:
+                raise self._error(start, f"at most {index} tensors", str(count))
+            if not name:  # as everywhere in a hole of the file
+                raise self._error(start, "a name", "none")
             self.path = f"tensor {printable(name)}"
             extents.append((self.path, *self._tensor()))
         end = self.source.tell()

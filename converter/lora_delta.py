@@ -50,6 +50,11 @@ def _add_products(result: F64Array, b: F64Array, a: F64Array) -> None:
             np.add(result, product, out=result)
 
 
+def _in_float64(values: F32Array) -> F64Array:
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        return np.ascontiguousarray(values, np.float64)
+
+
 @dataclass(frozen=True)
 class Delta:
     """The change of one tensor of the base model.
@@ -89,10 +94,10 @@ class Delta:
         is the same to the bit on every machine, which a BLAS library does not promise.
         """
         result = np.zeros((count, self.inputs))
-        b = read_rows(self.b, first, count).astype(np.float64)
+        b = _in_float64(read_rows(self.b, first, count))
         # A rank may be any number: A is read in pieces as well.
         for start, length in row_blocks(self.inputs, self.rank):
-            a = np.ascontiguousarray(read_rows(self.a, start, length).T, np.float64)
+            a = _in_float64(read_rows(self.a, start, length).T)
             height = max(1, _CACHED_ELEMENTS // length)
             for top in range(0, count, height):
                 rows = slice(top, top + height)

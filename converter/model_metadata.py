@@ -161,7 +161,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list):
-        return "a list"
+        return "a list" if value else "an empty list"
     return "an object" if isinstance(value, dict) else f"the number {shown(value)}"
 
 
@@ -228,7 +228,7 @@ def output_path(
     for place in _PLACES:
         name = name.replace(f"{{{place}}}", outtype.name)
         name = name.replace(f"{{{place.upper()}}}", outtype.name.upper())
-    if not Path(name).is_dir():
+    if not os.path.isdir(name):  # noqa: PTH112 - unlike Path.is_dir it never raises
         return name
     values = {item.key: item.value for item in general}
     proposed = naming_convention(

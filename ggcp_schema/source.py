@@ -134,11 +134,12 @@ class Source(io.BufferedReader):
         )
 
     def _is_replaced(self) -> bool:
-        """Tell whether the name leads to another file now; one that was moved away is still read."""
+        """Tell whether the name is another file's now; one that was moved away is still read."""
         if self._path is None:
             return False
         try:
-            return not os.path.samestat(os.stat(self._path), os.fstat(self.fileno()))
+            now = os.stat(self._path)  # noqa: PTH116 - names stay as given
+            return not os.path.samestat(now, os.fstat(self.fileno()))
         except OSError:
             return False
 

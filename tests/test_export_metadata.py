@@ -153,7 +153,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
         f"general.name: {TEXT.format('half a character (a surrogate)')}",
     ),
     "a text for a list": ('{"general.tags": "a"}', f"general.tags: {LIST.format('a text')}"),
-    "an empty list": ('{"general.tags": []}', f"general.tags: {LIST.format('a list')}"),
+    "an empty list": ('{"general.tags": []}', f"general.tags: {LIST.format('an empty list')}"),
     "a list of lists": (
         '{"general.tags": ["a", ["b"]]}',
         f"general.tags: {LIST.format('a list')}",

@@ -110,8 +110,8 @@ class Writer:
             return self.constant(node.value)
         if isinstance(node, ast.Call):
             operand = path_of(node.args[0])
-            assert operand is not None
-            return self.length(operand)
+            if operand is not None:
+                return self.length(operand)
         if isinstance(node, ast.Tuple):
             return "[" + ", ".join(self._node(item, 0) for item in node.elts) + "]"
         if isinstance(node, ast.BinOp):

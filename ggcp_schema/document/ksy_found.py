@@ -80,7 +80,8 @@ def _stored_feed_forward_length(field: Field, start: str, expressions: Expressio
 
 def _size(subcon: Any) -> int:
     size = fixed_size(subcon)
-    assert size is not None
+    if size is None:
+        raise UnknownConstructError(subcon)
     return size
 
 

@@ -40,7 +40,8 @@ PAIR = "pair"
 def struct_blocks(struct: Struct, level: int) -> list[Block]:
     """Return heading, introduction and table of a struct that has a name."""
     name = struct_name(struct)
-    assert name is not None
+    if name is None:
+        raise LookupError("a struct without a name has no blocks of its own")
     size = fixed_size(struct)
     words = prose(struct.docs) + (f" {size} bytes." if size is not None else "")
     return [

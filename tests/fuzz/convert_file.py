@@ -1,0 +1,132 @@
+"""Target: whole conversions to a null output: convert, resume, export, adapter, inspect."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from fuzz import common
+from fuzz.null import NullOutput
+
+MOST_TOKENS = 1 << 12
+OUTTYPES = ("f32", "f16", "bf16", "q8_0")
+
+
+def seeds() -> Iterator[bytes]:
+    """Inputs to start from."""
+    from fuzz.corpus import checkpoints
+
+    return checkpoints()
+
+
+def fresh(chance: random.Random) -> bytes:
+    """A new input."""
+    from fuzz.corpus import small
+
+    return small(chance)
+
+
+def target(data: bytes) -> None:
+    """Do everything with a file; what was written must be what was planned."""
+    from converter import ConversionError
+    from ggcp_schema import FormatError
+
+    path = common.file("input").fill(data)
+    chance = random.Random(zlib.crc32(data))
+    for action in (_inspect, _convert, _resume, _export, _adapter):
+        try:
+            action(path, data, chance)
+        except (FormatError, ConversionError) as error:
+            common.require_good_message(error)
+
+
+def _written(plan: Any, source: Any) -> None:
+    from converter.verify import differences
+    from converter.writer import write
+
+    output = NullOutput(common.file("output"))
+    write(plan, source, output)  # type: ignore[arg-type] - all that it needs of an Output
+    assert list(differences(plan, output.path)) == []
+
+
+def _convert(path: str, data: bytes, chance: random.Random) -> None:
+    from converter.check import check
+    from converter.convert import decide
+    from ggcp_schema import parse
+
+    with parse(path) as checkpoint:
+        _written(decide(checkpoint), checkpoint.source)
+    if chance.random() < 0.1:
+        assert check(path, common.file("output").temporary) == []
+
+
+def _resume(path: str, data: bytes, chance: random.Random) -> None:
+    from converter.convert import ResumeWith, decide
+    from ggcp_schema import parse
+    from ggcp_schema.order import Order
+
+    orders = list(Order)
+    batch = chance.choice((None, None, 1, 8, 2**32 - 1))
+    wanted = ResumeWith(chance.choice(orders), chance.choice((None, *orders)), batch)
+    with parse(path) as checkpoint:
+        plan = decide(checkpoint, epsilon=1e-6, resume_with=wanted)
+        _written(plan, checkpoint.source)
+
+
+def _export(path: str, data: bytes, chance: random.Random) -> None:
+    from converter.export import ExportOptions, prepared
+    from fuzz.corpus import vocabulary
+
+    count = int.from_bytes(data[20:24], "little")
+    tokens = common.file("vocabulary").fill(vocabulary(count if 0 < count < MOST_TOKENS else 3))
+    options = ExportOptions(
+        tokens,
+        context_length=chance.choice((None, 16)),
+        outtype=chance.choice(OUTTYPES),
+        rescue=chance.random() < 0.5,
+    )
+    with prepared(path, "/nowhere/out.gguf", options) as (checkpoint, plan, _name):
+        _written(plan, checkpoint.source)
+
+
+def _adapter(path: str, data: bytes, chance: random.Random) -> None:
+    from converter.lora_export import planned
+
+    with planned(path, outtype=chance.choice((None, "f32", "f16"))) as work:
+        _written(work.plan, work.sources[0])
+
+
+def _inspect(path: str, data: bytes, chance: random.Random) -> None:
+    from converter.report import inspect
+    from converter.report_html import as_html
+    from converter.report_json import as_json
+    from converter.report_text import as_text
+
+    report = inspect(path, stats=chance.random() < 0.5)
+    shown = chance.choice((as_text, as_json, as_html))(report)
+    if isinstance(shown, dict):
+        json.dumps(shown, allow_nan=False)
+    else:
+        assert all(common.is_one_line(line) for line in shown.split("\n"))
+
+
+def load() -> Any:
+    """Import what is tested."""
+    import converter.check
+    import converter.convert
+    import converter.export
+    import converter.lora_export
+    import converter.report
+    import converter.report_html
+    import converter.report_json
+    import converter.report_text  # noqa: F401 - instrumented
+    from fuzz.mutation import mutator
+
+    return target, mutator(fresh)
+
+
+if __name__ == "__main__":
+    common.main(load)

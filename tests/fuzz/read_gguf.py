@@ -1,0 +1,104 @@
+"""Target: GGUF as an input: the bounded readers, ``verify``, and the base of a merge."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from fuzz import common
+from fuzz.null import NullOutput
+
+
+def seeds() -> Iterator[bytes]:
+    """Inputs to start from: what convert, export and merge write, models and vocabularies."""
+    from converter.convert import decide
+    from converter.export import ExportOptions, prepared
+    from converter.writer import write
+    from fuzz.corpus import lora, models, real, training, vocabulary
+    from ggcp_schema import parse
+
+    yield from models()
+    yield vocabulary(3)
+    yield from real(("vocab300.gguf",))
+    output = common.file("output")
+    for data in (training(), lora(), training(0)):
+        path = common.file("input").fill(data)
+        with parse(path) as checkpoint:
+            write(decide(checkpoint), checkpoint.source, NullOutput(output))  # type: ignore[arg-type]
+        yield output.content()
+    path = common.file("input").fill(training())
+    for outtype in ("f32", "f16"):
+        tokens = common.file("vocabulary").fill(vocabulary(3))
+        options = ExportOptions(tokens, epsilon=1e-5, outtype=outtype)
+        with prepared(path, "/nowhere/out.gguf", options) as (checkpoint, plan, _name):
+            write(plan, checkpoint.source, NullOutput(output))  # type: ignore[arg-type]
+        yield output.content()
+
+
+def fresh(chance: random.Random) -> bytes:
+    """A new input."""
+    from fuzz.corpus import models
+
+    return chance.choice(list(models()))
+
+
+def target(data: bytes) -> None:
+    """Read a GGUF, compare it with checkpoints, merge a LoRA checkpoint into it."""
+    from converter import ConversionError
+    from fuzz.corpus import lora, training
+    from ggcp_schema import FormatError
+
+    path = common.file("gguf").fill(data)
+    checkpoints = [common.file("training"), common.file("lora")]
+    for file, content in zip(checkpoints, (training(), lora()), strict=True):
+        if not file.content():
+            file.fill(content)
+    for action in (_read, _check, _merge):
+        try:
+            action(path, *(file.temporary for file in checkpoints))
+        except (FormatError, ConversionError) as error:
+            common.require_good_message(error)
+
+
+def _read(path: str, _training: str, _lora: str) -> None:
+    from converter.gguf_model import read_model
+    from ggcp_schema import Source
+
+    with Source.open(path) as source:
+        for tensor in read_model(source).tensors.values():
+            data = tensor.data
+            assert not data.length or data.offset + data.length <= source.size
+
+
+def _check(path: str, training: str, lora: str) -> None:
+    from converter.check import check
+
+    for source in (training, lora):
+        for line in check(source, path):
+            assert common.is_one_line(line), repr(line)
+
+
+def _merge(path: str, _training: str, lora: str) -> None:
+    from converter.lora_export import planned
+    from converter.verify import differences
+    from converter.writer import write
+
+    with planned(lora, base=path) as work:
+        output = NullOutput(common.file("output"))
+        write(work.plan, work.sources[-1], output)  # type: ignore[arg-type] - all that it needs
+        assert list(differences(work.plan, output.path)) == []
+
+
+def load() -> Any:
+    """Import what is tested."""
+    import converter.check
+    import converter.gguf_model
+    import converter.lora_export  # noqa: F401 - instrumented
+    from fuzz.mutation import mutator
+
+    return target, mutator(fresh)
+
+
+if __name__ == "__main__":
+    common.main(load)

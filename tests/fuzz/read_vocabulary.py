@@ -1,0 +1,81 @@
+"""Target: the readers of vocabularies, GGUF, ggjt and its elders, SentencePiece."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fuzz import common
+from fuzz.null import NullOutput
+
+_COUNT = re.compile(r"(\d{1,4}) tokens")
+
+
+def seeds() -> Iterator[bytes]:
+    """Inputs to start from."""
+    from fuzz.corpus import vocabularies
+
+    return vocabularies()
+
+
+def fresh(chance: random.Random) -> bytes:
+    """A new input."""
+    from fuzz.corpus import vocabularies
+
+    return chance.choice([data for data in vocabularies() if len(data) < 1000])
+
+
+def target(data: bytes) -> None:
+    """Read a vocabulary of as many tokens as it claims, write it to a GGUF and read it again."""
+    from converter.plan import Plan
+    from converter.vocabulary import read_vocabulary
+    from converter.writer import write
+    from ggcp_schema import Source
+
+    path = common.file("input").fill(data)
+    found = _read(path, 3)
+    if found is None:
+        return
+    output = NullOutput(common.file("output"))
+    with Source.open(path) as source:
+        write(Plan("llama", found.metadata, ()), source, output)  # type: ignore[arg-type] - enough
+    again = read_vocabulary(output.path, token_count=found.token_count)
+    assert _without_ids(again) == _without_ids(found)
+
+
+def _without_ids(vocabulary: Any) -> list[str]:
+    """All but the special tokens: a GGUF that names none gets llama.cpp's defaults."""
+    return [repr(item) for item in vocabulary.metadata if not item.key.endswith("_token_id")]
+
+
+def _read(path: str, count: int) -> Any:
+    from converter.vocabulary import read_vocabulary
+    from ggcp_schema import FormatError
+
+    try:
+        return read_vocabulary(path, token_count=count)
+    except FormatError as error:
+        common.require_good_message(error)
+        claimed = _COUNT.fullmatch(error.found)
+    if not claimed or not int(claimed[1]) or int(claimed[1]) == count:
+        return None
+    try:
+        return read_vocabulary(path, token_count=int(claimed[1]))
+    except FormatError as error:
+        common.require_good_message(error)
+        return None
+
+
+def load() -> Any:
+    """Import what is tested."""
+    import converter.vocabulary
+    import converter.writer  # noqa: F401 - instrumented
+    from fuzz.mutation import mutator
+
+    return target, mutator(fresh)
+
+
+if __name__ == "__main__":
+    common.main(load)

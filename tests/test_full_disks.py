@@ -1,0 +1,146 @@
+"""Real file systems that are full, read-only or another than the input's, and limits on files."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import COMMAND, ENVIRONMENT
+from tiny_files import WRITING, perform, write_inputs
+
+from converter import ConversionError
+from ggcp_schema import FormatError
+
+every_writer = pytest.mark.parametrize("line", WRITING.values(), ids=WRITING.keys())
+FULL = "found «No space left on device»; make room on the disk, or write to another one"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder)
+    return folder
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB, which is another than that of the inputs."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "ggcp-test", str(place)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root's rights")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(disk: Path, leave: int) -> None:
+    """Leave no more than some bytes, in whole pages."""
+    with (disk / "filling").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)) == 4096:
+            status = os.statvfs(disk)
+            if status.f_bavail * status.f_frsize <= leave:
+                return
+
+
+@every_writer
+def test_a_full_disk(line: str, inputs: Path, disk: Path) -> None:
+    perform(line, folder=inputs, out=disk / "out")  # from one disk to another
+    whole = (disk / "out").read_bytes()
+    fill(disk, 0)
+    for force in ([], ["--force"]):
+        output = disk / ("out" if force else "new")
+        with pytest.raises(ConversionError) as caught:
+            perform(line, *force, folder=inputs, out=output)
+        assert FULL in str(caught.value)
+    assert {path.name for path in disk.iterdir()} == {"out", "filling"}
+    assert (disk / "out").read_bytes() == whole
+
+
+def test_a_disk_nearly_full_is_noticed_before_anything_is_copied(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perform("synth {out} --n-vocab 2000", out=tmp_path / "in.bin")
+    copied: list[object] = []
+    for name in ("copy_file_range", "sendfile", "pwrite"):
+        monkeypatch.setattr(os, name, lambda *arguments: copied.append(arguments))
+    with pytest.raises(ConversionError, match="No space left on device"):
+        perform("convert {folder}/in.bin {out}", folder=tmp_path, out=disk / "out")
+    assert copied == []
+    assert list(disk.iterdir()) == []
+
+
+@every_writer
+def test_a_read_only_disk(line: str, inputs: Path, disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(ConversionError) as caught:
+        perform(line, folder=inputs, out=disk / "out")
+    found = "found «Read-only file system»; the disk is read-only; write to another one"
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", [1, 100, 1000, 1500])
+@pytest.mark.parametrize("name", [*WRITING])
+def test_a_limit_on_the_size_of_files(name: str, limit: int, inputs: Path, folder: Path) -> None:
+    """The system writes a part, then refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python itself does
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises((ConversionError, FormatError)) as caught:
+            perform(WRITING[name], folder=inputs, out=folder / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert "File too large" in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_limit_on_the_size_of_files_in_a_shell(inputs: Path, folder: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "convert", str(inputs / "in.bin"), str(folder / "out"), "--quiet"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"ggcp: {folder}/out: expected a file that can be written, found «File too large»; "
+        "this disk or shell allows no file of this size; write to another disk\n"
+    )
+    assert list(folder.iterdir()) == []
+
+
+@every_writer
+def test_a_folder_that_may_not_be_written(line: str, tmp_path: Path) -> None:
+    """Root may write everywhere, so somebody else tries."""
+    write_inputs(tmp_path)
+    tmp_path.chmod(0o555)
+    perform("inspect {folder}/in.bin", folder=tmp_path)  # nobody may not read the packages
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy's threads, which the child does not need
+        child = os.fork()
+    if not child:  # pragma: no cover - in another process
+        code = 1
+        try:
+            os.chdir(tmp_path)
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            perform(line, folder=".", out="out")
+        except ConversionError as error:
+            code = 0 if "found «Permission denied»; ask for permission" in str(error) else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    tmp_path.chmod(0o755)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert not (tmp_path / "out").exists()
