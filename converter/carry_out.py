@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from converter.comparison import differences
 from converter.errors import ConversionError
 from converter.output import Output
 from converter.plan import Plan
-from converter.verify import differences
 from converter.writer import write
 from ggcp_schema import Source
 

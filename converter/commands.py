@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from converter import terminal
 from converter.carry_out import Writing, Written
-from converter.convert import ResumeWith, decide
-from converter.convert import convert as run_conversion
+from converter.conversion import ResumeWith, decide
+from converter.conversion import convert as run_conversion
 from converter.describe import plan_as_json, plan_as_text
 from converter.terminal import LOGGER, say, say_json
 from ggcp_schema import parse, printable
@@ -64,8 +64,8 @@ def convert(options: Namespace) -> int:
 
 def export(options: Namespace) -> int:
     """Make a GGUF that today's engines run."""
-    from converter.export import ExportOptions, prepared
-    from converter.export import export as run_export
+    from converter.model_export import ExportOptions, prepared
+    from converter.model_export import export as run_export
 
     if options.vocab is None:  # only a LoRA checkpoint gets past the command line without it
         from converter import lora_commands
@@ -126,9 +126,11 @@ def inspect(options: Namespace) -> int:
 
 def verify(options: Namespace) -> int:
     """Compare a GGUF with the checkpoint it was made from."""
-    from converter.check import check
+    from converter.verification import verify as run_verification
 
-    found = check(options.input, options.output, base=options.merge, progress=terminal.bar)
+    found = run_verification(
+        options.input, options.output, base=options.merge, progress=terminal.bar
+    )
     if options.json:
         say_json({"same": not found, "differences": found})
     else:

@@ -14,8 +14,8 @@ from reference import llama
 from reference.checkpoint import Checkpoint, gguf_names
 
 from converter.carry_out import Writing
-from converter.export import ExportOptions
-from converter.export import export as run_export
+from converter.model_export import ExportOptions
+from converter.model_export import export as run_export
 from ggcp_schema import build
 from ggcp_schema.synthetic import Synthetic
 

@@ -398,8 +398,8 @@ def builds() -> Iterator[tuple[str, Callable[[], object]]]:
     }.items():
         shown = " ".join(str(value).split()) if isinstance(value, np.ndarray) else repr(value)
         yield f"build with {path} = {shown}", built(path, value)
-    from converter.export import open_model
     from converter.lora_export import export_lora
+    from converter.model_export import open_model
     from converter.resume import settle
     from ggcp_schema.order import Order
 

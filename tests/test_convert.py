@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reference import checkpoint as reference
 
 from converter import Writing, Written, __version__
-from converter.convert import convert
+from converter.conversion import convert
 from ggcp_schema import FormatError
 from ggcp_schema.optimizer import OptimizerType
 from ggcp_schema.synthetic import Synthetic

@@ -14,7 +14,7 @@ from gguf_bytes import expected
 from reference.checkpoint import read
 
 from converter import ConversionError, Writing, __version__
-from converter.convert import convert
+from converter.conversion import convert
 from ggcp_schema import FormatError
 
 NOT_HERE = [errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP]

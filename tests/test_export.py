@@ -34,10 +34,10 @@ from vocabulary_files import array, gguf, pair, text, tokenizer
 
 from converter import __version__
 from converter.carry_out import Writing
-from converter.check import check
 from converter.errors import ConversionError
-from converter.export import ExportOptions
-from converter.export import export as run_export
+from converter.model_export import ExportOptions
+from converter.model_export import export as run_export
+from converter.verification import verify
 from ggcp_schema import FormatError
 from ggcp_schema.synthetic import Synthetic
 
@@ -391,4 +391,4 @@ def test_tokens_that_are_no_text(fixtures: Path, tmp_path: Path) -> None:
     path = export(checkpoint, tmp_path / "model.gguf", vocabulary=vocabulary)
     field = GGUFReader(path).fields["tokenizer.ggml.tokens"]
     assert [field.parts[index].tobytes() for index in field.data] == texts
-    assert check(checkpoint, path) == []
+    assert verify(checkpoint, path) == []

@@ -14,8 +14,8 @@ from gguf_bytes import ARRAY, STRING, Key, read
 
 from converter.carry_out import Writing, Written
 from converter.errors import ConversionError
-from converter.export import ExportOptions
-from converter.export import export as run_export
+from converter.model_export import ExportOptions
+from converter.model_export import export as run_export
 from ggcp_schema import FormatError
 
 TEXTS = [

@@ -10,9 +10,9 @@ from exported import VOCABULARY, export, random_weights, write_checkpoint
 from gguf_bytes import read
 
 from converter.carry_out import Writing
-from converter.check import check
-from converter.export import ExportOptions
-from converter.export import export as run_export
+from converter.model_export import ExportOptions
+from converter.model_export import export as run_export
+from converter.verification import verify
 from ggcp_schema.synthetic import Synthetic
 
 QUIET = {"context_length": 16, "epsilon": 1e-5}
@@ -95,7 +95,7 @@ def test_a_nan_spreads_over_its_block_of_q8_0(
         "blk.0.attn_output.weight: 0 NaN and 1 infinite of 1024 values, as in the checkpoint",
         "blk.0.attn_output.weight: 31 of 1024 values" + LOST.format("Q8_0"),
     ]
-    assert check(tmp_path / "checkpoint.bin", tmp_path / "model.gguf") == []
+    assert verify(tmp_path / "checkpoint.bin", tmp_path / "model.gguf") == []
 
 
 def test_verifying_does_not_count_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,8 +13,8 @@ from packed import checkpoint as packed_checkpoint
 from reference import checkpoint as reference
 
 from converter import __version__
-from converter.check import check
-from converter.convert import convert
+from converter.conversion import convert
+from converter.verification import verify
 from ggcp_schema import FormatError
 
 ABORTED_SAVE = (
@@ -97,7 +97,7 @@ def test_a_file_cut_in_its_last_w3(
     expected = whole_model(tmp_path, missing)
     expected.keys.remove(expected.key("ggcp.optimizer_version"))
     assert read(path) == expected
-    assert check(damaged, path) == []
+    assert verify(damaged, path) == []
     if missing:
         share = {1: "2.08", 2: "4.17", 25: "52.1", 47: "97.9", 48: "100"}[missing]
         assert caplog.messages[0] == (
@@ -113,7 +113,7 @@ def test_missing_values_are_zero_in_every_type(outtype: str, damaged: Path, tmp_
     data = read(path).tensors[-1].data
     assert data[46:] == bytes(50)  # 23 of 48 values are there, two bytes each
     assert 0 not in struct.unpack("<23H", data[:46])
-    assert check(damaged, path) == []
+    assert verify(damaged, path) == []
 
 
 def test_what_an_aborted_save_leaves(
@@ -210,7 +210,7 @@ def test_a_damaged_optimizer(
     if error.path == "optimizer.version":
         expected.keys.remove(expected.key("ggcp.optimizer_version"))
     assert read(path) == expected
-    assert check(damaged, path) == []
+    assert verify(damaged, path) == []
 
 
 def test_a_whole_file_needs_no_rescue(
@@ -227,13 +227,13 @@ def test_a_rescued_model_is_verified_against_the_same_file(damaged: Path, tmp_pa
     damaged.write_bytes(WHOLE.data[: END - 100])
     path = export(damaged, tmp_path / "model.gguf", rescue=True)
     damaged.write_bytes(WHOLE.data[: END - 104])
-    assert check(damaged, path) == [
+    assert verify(damaged, path) == [
         "key ggcp.missing_values: expected 26, found 25",
         f"tensor blk.1.ffn_up.weight: the data differ from byte {len(path.read_bytes()) - 102:#x} "
         "of the file on",
     ]
     damaged.write_bytes(WHOLE.data)
-    assert "key ggcp.missing_values: not expected" in check(damaged, path)
+    assert "key ggcp.missing_values: not expected" in verify(damaged, path)
 
 
 def test_a_model_that_was_not_rescued_is_not_verified_against_a_damaged_file(
@@ -243,5 +243,5 @@ def test_a_model_that_was_not_rescued_is_not_verified_against_a_damaged_file(
     path = export(damaged, tmp_path / "model.gguf")
     damaged.write_bytes(WHOLE.data[:END])
     with pytest.raises(FormatError) as caught:
-        check(damaged, path)
+        verify(damaged, path)
     assert caught.value.hint == ABORTED_SAVE

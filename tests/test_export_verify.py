@@ -11,8 +11,8 @@ import pytest
 from exported import GGJT_VOCABULARY, VOCABULARY, export, random_weights, write_checkpoint
 from gguf_bytes import ARRAY, F32, STRING, U32, U64, Gguf, Key, Tensor, read
 
-from converter.check import check
-from converter.convert import convert
+from converter.conversion import convert
+from converter.verification import verify
 from ggcp_schema import FormatError
 from ggcp_schema.synthetic import Synthetic
 
@@ -39,7 +39,7 @@ def test_nothing_differs(outtype: str, vocabulary: Path, tmp_path: Path) -> None
         model_name="A name",
         metadata=metadata,
     )
-    assert check(checkpoint, path) == []
+    assert verify(checkpoint, path) == []
 
 
 Change = Callable[[Gguf], Any]
@@ -133,7 +133,7 @@ def test_what_differs(
     gguf = read(path)
     change(gguf)
     path.write_bytes(gguf.to_bytes())
-    assert check(checkpoint, path) == expected
+    assert verify(checkpoint, path) == expected
 
 
 @pytest.mark.parametrize("outtype", ["f32", "f16", "bf16", "q8_0"])
@@ -149,7 +149,7 @@ def test_a_bit_of_a_tensor(outtype: str, tensor: str, tmp_path: Path) -> None:
     (place,) = (
         i for i, pair in enumerate(zip(good, path.read_bytes(), strict=True)) if len(set(pair)) > 1
     )
-    assert check(checkpoint, path) == [
+    assert verify(checkpoint, path) == [
         f"tensor {tensor}: the data differ from byte {place:#x} of the file on"
     ]
 
@@ -159,14 +159,14 @@ def test_another_type_than_it_says(checkpoint: Path, tmp_path: Path) -> None:
     gguf = read(path)
     gguf.key("general.file_type").value = 0
     path.write_bytes(gguf.to_bytes())
-    found = check(checkpoint, path)
+    found = verify(checkpoint, path)
     assert found[0] == "tensor token_embd.weight: expected F32, found F16"
     assert len(found) == 16  # matrices
 
 
 def test_another_checkpoint(checkpoint: Path, fixtures: Path, tmp_path: Path) -> None:
     path = export(checkpoint, tmp_path / "model.gguf")
-    found = check(fixtures / "v0_adam_one.bin", path)
+    found = verify(fixtures / "v0_adam_one.bin", path)
     assert found[0] == "key ggcp.optimizer_version: expected 0, found 1"
     assert len(found) == 1 + 3 + 9 * 2
 
@@ -178,7 +178,7 @@ def test_a_vocabulary_that_does_not_fit(checkpoint: Path, tmp_path: Path) -> Non
     tokens.value = (STRING, tokens.value[1][:-1])
     path.write_bytes(gguf.to_bytes())
     with pytest.raises(FormatError) as caught:
-        check(checkpoint, path)
+        verify(checkpoint, path)
     assert caught.value.file == str(path)
     assert caught.value.found == "299 tokens"
 
@@ -189,9 +189,9 @@ def test_a_token_that_was_changed_is_the_vocabulary_s_own(checkpoint: Path, tmp_
     gguf = read(path)
     gguf.key("tokenizer.ggml.tokens").value[1][299] = "other"
     path.write_bytes(gguf.to_bytes())
-    assert check(checkpoint, path) == []
+    assert verify(checkpoint, path) == []
 
 
 def test_a_trainers_gguf_is_verified_as_one(checkpoint: Path, tmp_path: Path) -> None:
     convert(checkpoint, tmp_path / "trainer.gguf")
-    assert check(checkpoint, tmp_path / "trainer.gguf") == []
+    assert verify(checkpoint, tmp_path / "trainer.gguf") == []

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converter import ConversionError
-from converter.verify import open_reader
+from converter.comparison import open_reader
 from ggcp_schema import FormatError
 
 HINT = "the file is damaged or no GGUF; convert the checkpoint again"

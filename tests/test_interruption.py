@@ -19,7 +19,7 @@ from gguf_bytes import expected
 from reference.checkpoint import read
 
 from converter import Writing, __version__
-from converter.convert import convert
+from converter.conversion import convert
 from converter.output import UNFINISHED
 from ggcp_schema.synthetic import Synthetic
 

@@ -17,7 +17,7 @@ import pytest
 from command import COMMAND, ENVIRONMENT
 from fuzz import corpus
 
-from converter.convert import convert
+from converter.conversion import convert
 from converter.output import UNFINISHED
 from ggcp_schema.synthetic import Synthetic
 

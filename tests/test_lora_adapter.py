@@ -19,8 +19,8 @@ from test_lora_schema import BYTES, file_with_layers, recipes
 from vocabulary_files import pair, text
 
 from converter import ConversionError, Writing, __version__, lora_delta
-from converter.check import check
 from converter.lora_export import export_lora
+from converter.verification import verify
 from ggcp_schema import FormatError
 from ggcp_schema.synthetic_lora import SyntheticLora
 
@@ -108,7 +108,7 @@ def test_the_real_file(outtype: str, tolerance: float, fixtures: Path, tmp_path:
     file_type = reader.get_field("general.file_type")
     assert file_type is not None
     assert file_type.contents() == ("f32", "f16").index(outtype)
-    assert check(fixtures / REAL, output) == []
+    assert verify(fixtures / REAL, output) == []
 
 
 def test_f16_is_the_nearest_half_of_each_value(fixtures: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_any_checkpoint(recipe: SyntheticLora, tmp_path_factory: pytest.TempPath
     assert found.keys() == wanted.keys()
     for name, delta in wanted.items():
         np.testing.assert_allclose(found[name], delta, rtol=1e-12)
-    assert check(source, output) == []
+    assert verify(source, output) == []
 
 
 def test_blocks_do_not_show(
@@ -264,7 +264,7 @@ def test_what_verify_says_of_a_changed_adapter(fixtures: Path, tmp_path: Path) -
     tensor = made.tensor("output.weight.lora_a")
     tensor.dims = tensor.dims[::-1]
     output.write_bytes(made.to_bytes())
-    assert check(fixtures / REAL, output) == [
+    assert verify(fixtures / REAL, output) == [
         "key adapter.lora.alpha: expected 0.0, found 1.0",
         "tensor output.weight.lora_a: expected the dimensions (32, 2), found (2, 32)",
     ]

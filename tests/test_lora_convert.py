@@ -14,8 +14,8 @@ from reference import checkpoint as reference
 from test_lora_schema import BYTES, file_with_layers, recipes
 
 from converter import ConversionError, Writing, __version__
-from converter.check import check
-from converter.convert import ResumeWith, convert
+from converter.conversion import ResumeWith, convert
+from converter.verification import verify
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic_lora import SyntheticLora
 
@@ -149,14 +149,14 @@ def test_the_real_file(fixtures: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.gguf"
     convert(fixtures / REAL, output, writing=Writing(verify=True))
     assert read_gguf(output) == expected(reference.read(fixtures / REAL))
-    assert check(fixtures / REAL, output) == []
+    assert verify(fixtures / REAL, output) == []
 
 
 def test_another_epsilon(fixtures: Path, tmp_path: Path) -> None:
     convert(fixtures / REAL, tmp_path / "out.gguf", epsilon=5e-6)
     made = read_gguf(tmp_path / "out.gguf")
     assert made == expected(reference.read(fixtures / REAL), epsilon=5e-6)
-    assert check(fixtures / REAL, tmp_path / "out.gguf") == []
+    assert verify(fixtures / REAL, tmp_path / "out.gguf") == []
 
 
 @settings(max_examples=60, deadline=None)
@@ -182,7 +182,7 @@ def test_what_verify_says_of_a_changed_file(fixtures: Path, tmp_path: Path) -> N
     tensor.dims = (1,)
     made.tensors.remove(made.tensor("blk.0.attn_k.weight.lora_b"))
     output.write_bytes(made.to_bytes())
-    assert check(fixtures / REAL, output) == [
+    assert verify(fixtures / REAL, output) == [
         "key training.type: expected b'finetune_lora', found b'train_model'",
         "key training.lora.rank.attn_q: expected 2, found 3",
         "tensor blk.0.attn_k.weight.lora_b: missing",

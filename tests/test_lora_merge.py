@@ -28,8 +28,8 @@ from reference import checkpoint as reference
 from test_lora_schema import recipes
 
 from converter import Writing, __version__, lora_delta
-from converter.check import check
 from converter.lora_export import export_lora
+from converter.verification import verify
 from ggcp_schema.synthetic_lora import SyntheticLora
 
 REAL = "ggcl_v1_adam_1a5f0a30e.bin"
@@ -56,7 +56,7 @@ def test_the_types_of_the_base_are_kept(kind: GGMLQuantizationType, case: Case) 
         stored = F32 if weight.ndim == 1 else kind
         rounded = quants.dequantize(quants.quantize(weight, stored), stored)
         np.testing.assert_array_equal(found[name], rounded.reshape(weight.shape), name)
-    assert check(case.source, output, base=case.base) == []
+    assert verify(case.source, output, base=case.base) == []
 
 
 @pytest.mark.parametrize("outtype", ["f32", "f16", "bf16", "q8_0"])
@@ -74,7 +74,7 @@ def test_another_type_is_that_of_the_matrices(
         rounded = quants.dequantize(quants.quantize(weight, stored), stored)
         np.testing.assert_array_equal(tensors(output)[name], rounded.reshape(weight.shape), name)
     assert keys(output)["general.file_type"] == (["UINT32"], [[FILE_TYPES[outtype]]])
-    assert check(case.source, output, base=case.base) == []
+    assert verify(case.source, output, base=case.base) == []
 
 
 def test_every_key_and_every_other_tensor_of_the_base_is_kept(case: Case) -> None:

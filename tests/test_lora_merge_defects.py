@@ -13,8 +13,8 @@ from gguf_bytes import read as read_gguf
 from lora_models import F16, Case, base_weights, case_of, keys, types
 
 from converter import ConversionError, Writing, lora_delta
-from converter.check import check
 from converter.lora_export import export_lora
+from converter.verification import verify
 from ggcp_schema import FormatError
 
 REAL = "ggcl_v1_adam_1a5f0a30e.bin"
@@ -203,14 +203,14 @@ def test_what_verify_says_of_a_merged_model(case: Case) -> None:
     with output.open("r+b") as file:
         file.seek(-4, 2)
         file.write(b"\0\0\0\0")
-    [difference] = check(case.source, output, base=case.base)
+    [difference] = verify(case.source, output, base=case.base)
     last = list(types(output))[-1]
     assert difference.startswith(f"tensor {last}: the data differ from byte 0x")
 
 
 def check_refused(case: Case, output: Path, base: Path | None) -> str:
     with pytest.raises(ConversionError) as caught:
-        check(case.source, output, base=base)
+        verify(case.source, output, base=base)
     return str(caught.value).removeprefix(f"{output}: ")
 
 

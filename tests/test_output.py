@@ -15,7 +15,7 @@ from gguf_bytes import expected
 from reference.checkpoint import read
 
 from converter import ConversionError, Writing, __version__
-from converter.convert import convert
+from converter.conversion import convert
 from converter.output import UNFINISHED, Output
 
 TAKEN = "expected a name that is free, found a file of that name; give another name, or --force"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from converter.convert import plan_conversion
+from converter.conversion import plan_conversion
 from converter.parameter_order import find_order
 from converter.plan import Computed
 from converter.rearrange import Resumption

@@ -9,7 +9,7 @@ from reference import checkpoint as reference
 from resumed import NOT_FLAT, ORDERS, REAL, flat, ggcp, gguf_name, reordered, resumed
 
 from converter.carry_out import Writing, carry_out
-from converter.convert import convert, plan_conversion
+from converter.conversion import convert, plan_conversion
 from converter.rearrange import Resumption
 from ggcp_schema import Span, parse
 from ggcp_schema.order import Order

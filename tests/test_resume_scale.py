@@ -15,7 +15,7 @@ from packed import checkpoint
 from resumed import SMALL, VERSION_1, Array, Said, divided, elements, ggcp, made
 
 from converter import ConversionError
-from converter.convert import ResumeWith, convert
+from converter.conversion import ResumeWith, convert
 from ggcp_schema import FormatError
 from ggcp_schema.optimizer import OptimizerType
 from ggcp_schema.order import Order

@@ -14,8 +14,8 @@ from gguf_bytes import ARRAY, BOOL, F32, F64, STRING, U8, U32, U64, Gguf, Key, T
 from reference.checkpoint import read
 
 from converter import __version__
-from converter.check import check
-from converter.convert import convert
+from converter.conversion import convert
+from converter.verification import verify
 from ggcp_schema import FormatError
 
 FIXTURES = ["v0_adam_one.bin", "v1_lbfgs.bin", "v0_adam_past3_patched.bin"]
@@ -42,7 +42,7 @@ def differences(source: Path, tmp_path: Path) -> Callable[[Gguf | bytes], list[s
     def differences(changed: Gguf | bytes) -> list[str]:
         path = tmp_path / "changed.gguf"
         path.write_bytes(changed if isinstance(changed, bytes) else changed.to_bytes())
-        return check(source, path)
+        return verify(source, path)
 
     return differences
 
@@ -53,7 +53,7 @@ Differences = Callable[[Gguf | bytes], list[str]]
 @pytest.mark.parametrize("name", FIXTURES)
 def test_nothing_differs(name: str, fixtures: Path, right: dict[str, Gguf], tmp_path: Path) -> None:
     (tmp_path / "right.gguf").write_bytes(right[name].to_bytes())
-    assert check(fixtures / name, tmp_path / "right.gguf") == []
+    assert verify(fixtures / name, tmp_path / "right.gguf") == []
 
 
 @pytest.mark.parametrize("epsilon", [1e-6, 5e-6])
@@ -75,7 +75,7 @@ def test_a_byte_of_any_tensor(
             changed = bytearray(whole)
             changed[start + at] ^= 0x10
             (tmp_path / "changed.gguf").write_bytes(changed)
-            assert check(fixtures / name, tmp_path / "changed.gguf") == [
+            assert verify(fixtures / name, tmp_path / "changed.gguf") == [
                 f"tensor {tensor.name}: the data differ from byte {start + at:#x} of the file on"
             ]
         end = start
@@ -106,7 +106,7 @@ def test_another_value_of_any_key(
         if key.type == F32:
             value = struct.unpack("<f", struct.pack("<f", value))[0]
         (tmp_path / "changed.gguf").write_bytes(changed.to_bytes())
-        assert check(fixtures / name, tmp_path / "changed.gguf") == [
+        assert verify(fixtures / name, tmp_path / "changed.gguf") == [
             f"key {key.name}: expected {shown(key.value)}, found {shown(value)}"
         ]
 
@@ -136,8 +136,8 @@ def test_nan_is_the_same_as_itself_and_nothing_else(source: Path, tmp_path: Path
     checkpoint.write_bytes(data)
     output = tmp_path / "out.gguf"
     convert(checkpoint, output)
-    assert check(checkpoint, output) == []
-    assert check(source, output) == [
+    assert verify(checkpoint, output) == []
+    assert verify(source, output) == [
         "key optimizer.adam.best_loss: expected 5.43817663192749, found nan"
     ]
 
@@ -281,4 +281,4 @@ def test_a_gguf_of_another_version_of_ggcp_is_the_same(
     (version,) = (key for key in changed.keys if key.name == "ggcp.version")
     version.value = "0.9.9"
     (tmp_path / "changed.gguf").write_bytes(changed.to_bytes())
-    assert check(fixtures / FIXTURES[0], tmp_path / "changed.gguf") == []
+    assert verify(fixtures / FIXTURES[0], tmp_path / "changed.gguf") == []

@@ -11,7 +11,7 @@ from gguf_bytes import ARRAY, STRING, U32, U64, Gguf, read
 from reference import checkpoint as reference
 from resumed import ORDERS, REAL, ggcp, reordered, resumed
 
-from converter.check import check
+from converter.verification import verify
 
 M = "optimizer.adam.first_moments"
 V = "optimizer.adam.second_moments"
@@ -34,7 +34,7 @@ class Case:
 
     def differences(self, gguf: Gguf | None = None) -> list[str]:
         self.path.write_bytes((gguf or self.gguf).to_bytes())
-        return check(self.source, self.path)
+        return verify(self.source, self.path)
 
     def from_byte(self, tensor: str, byte: int) -> str:
         """The line that says that a tensor differs from its byte ``byte`` on."""
@@ -187,7 +187,7 @@ def test_keys_that_say_nothing_usable(key: str, kind: int, value: object, summed
         changed.type, changed.value = kind, value
         data = summed.gguf.to_bytes()
     summed.path.write_bytes(data)
-    found = check(summed.source, summed.path)
+    found = verify(summed.source, summed.path)
     assert found[:3] == [
         "key ggcp.parameter_order: not expected",
         "key ggcp.stored_parameter_order: not expected",
@@ -212,7 +212,7 @@ def test_keys_in_the_gguf_of_a_lora(fixtures: Path, tmp_path: Path) -> None:
         -3:
     ]
     path.write_bytes(gguf.to_bytes())
-    assert check(source, path) == [
+    assert verify(source, path) == [
         f"key ggcp.{name}: not expected"
         for name in ("parameter_order", "stored_parameter_order", "gradient_rows")
     ]

@@ -13,8 +13,8 @@ from gguf_bytes import ARRAY, F32, STRING, U32, Gguf, Key, Tensor, read
 
 from converter import ConversionError, Writing, Written
 from converter.carry_out import carry_out
+from converter.comparison import differences
 from converter.plan import Computed, Metadata, Plan, PlannedTensor
-from converter.verify import differences
 from ggcp_schema import Source, Span
 
 FLOATS = struct.pack("<10f", *range(10))

@@ -44,7 +44,7 @@ def target(data: bytes) -> None:
 
 
 def _written(plan: Any, source: Any) -> None:
-    from converter.verify import differences
+    from converter.comparison import differences
     from converter.writer import write
 
     output = NullOutput(common.file("output"))
@@ -53,18 +53,18 @@ def _written(plan: Any, source: Any) -> None:
 
 
 def _convert(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.check import check
-    from converter.convert import decide
+    from converter.conversion import decide
+    from converter.verification import verify
     from ggcp_schema import parse
 
     with parse(path) as checkpoint:
         _written(decide(checkpoint), checkpoint.source)
     if chance.random() < 0.1:
-        assert check(path, common.file("output").temporary) == []
+        assert verify(path, common.file("output").temporary) == []
 
 
 def _resume(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.convert import ResumeWith, decide
+    from converter.conversion import ResumeWith, decide
     from ggcp_schema import parse
     from ggcp_schema.order import Order
 
@@ -77,7 +77,7 @@ def _resume(path: str, data: bytes, chance: random.Random) -> None:
 
 
 def _export(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.export import ExportOptions, prepared
+    from converter.model_export import ExportOptions, prepared
     from fuzz.corpus import vocabulary
 
     count = int.from_bytes(data[20:24], "little")
@@ -115,14 +115,6 @@ def _inspect(path: str, data: bytes, chance: random.Random) -> None:
 
 def load() -> Any:
     """Import what is tested."""
-    import converter.check
-    import converter.convert
-    import converter.export
-    import converter.lora_export
-    import converter.report
-    import converter.report_html
-    import converter.report_json
-    import converter.report_text  # noqa: F401 - instrumented
     from fuzz.mutation import mutator
 
     return target, mutator(fresh)

@@ -12,8 +12,8 @@ from fuzz.null import NullOutput
 
 def seeds() -> Iterator[bytes]:
     """Inputs to start from: what convert, export and merge write, models and vocabularies."""
-    from converter.convert import decide
-    from converter.export import ExportOptions, prepared
+    from converter.conversion import decide
+    from converter.model_export import ExportOptions, prepared
     from converter.writer import write
     from fuzz.corpus import lora, models, real, training, vocabulary
     from ggcp_schema import parse
@@ -72,16 +72,16 @@ def _read(path: str, _training: str, _lora: str) -> None:
 
 
 def _check(path: str, training: str, lora: str) -> None:
-    from converter.check import check
+    from converter.verification import verify
 
     for source in (training, lora):
-        for line in check(source, path):
+        for line in verify(source, path):
             assert common.is_one_line(line), repr(line)
 
 
 def _merge(path: str, _training: str, lora: str) -> None:
+    from converter.comparison import differences
     from converter.lora_export import planned
-    from converter.verify import differences
     from converter.writer import write
 
     with planned(lora, base=path) as work:
@@ -92,9 +92,6 @@ def _merge(path: str, _training: str, lora: str) -> None:
 
 def load() -> Any:
     """Import what is tested."""
-    import converter.check
-    import converter.gguf_model
-    import converter.lora_export  # noqa: F401 - instrumented
     from fuzz.mutation import mutator
 
     return target, mutator(fresh)

@@ -8,19 +8,19 @@ from gguf import GGUFReader
 
 from converter import keys
 from converter.carry_out import Progress, silent
-from converter.check_model import check_model, is_model
-from converter.convert import plan_conversion
-from converter.lora_check import check_lora, is_lora_export
+from converter.comparison import as_made_by_its_version, differences, open_reader, value_of
+from converter.conversion import plan_conversion
 from converter.lora_mapper import is_lora
+from converter.lora_verification import is_lora_export, verify_lora
 from converter.mapper import RMS_EPSILON
+from converter.model_verification import is_model, verify_model
 from converter.rearrange import Resumption
 from converter.resume import doubts
-from converter.verify import as_made_by_its_version, differences, open_reader, value_of
 from ggcp_schema import parse
 from ggcp_schema.order import Order
 
 
-def check(
+def verify(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
@@ -40,9 +40,9 @@ def check(
     """
     reader = open_reader(path)
     if is_lora_export(source, reader, base):
-        return check_lora(source, path, reader, base, progress)
+        return verify_lora(source, path, reader, base, progress)
     if is_model(reader):
-        return check_model(source, path, reader, progress)
+        return verify_model(source, path, reader, progress)
     with parse(source) as checkpoint:
         epsilon = value_of(reader, RMS_EPSILON)
         resumption = None if is_lora(checkpoint.container) else _resumption(reader)

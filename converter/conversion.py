@@ -9,6 +9,7 @@ from converter.carry_out import Writing, Written, carry_out
 from converter.errors import ConversionError
 from converter.lora_mapper import is_lora, lora_plan
 from converter.mapper import as_stored, trainer_plan
+from converter.output import Output
 from converter.plan import Plan
 from converter.rearrange import Rearrangement, Resumption
 from converter.resume import settle, tell_order
@@ -118,6 +119,9 @@ def convert(
         FormatError: the checkpoint cannot be read.
         ConversionError: the GGUF cannot be written, or what was asked cannot be decided.
     """
+    writing = writing or Writing()
     with parse(source) as checkpoint:
+        # A name that is taken is refused before the order is found out, which may read a lot.
+        Output(path, force=writing.force, inputs=(source,))
         plan = decide(checkpoint, epsilon=epsilon, resume_with=resume_with)
-        return carry_out(plan, checkpoint.source, path, writing or Writing(), inputs=(source,))
+        return carry_out(plan, checkpoint.source, path, writing, inputs=(source,))

@@ -9,13 +9,13 @@ from gguf import GGUFReader, Keys
 
 from converter import keys
 from converter.carry_out import Progress
-from converter.convert import DEFAULT_EPSILON
+from converter.comparison import as_made_by_its_version, differences, value_of
+from converter.conversion import DEFAULT_EPSILON
 from converter.encode import OUTTYPES
-from converter.export import open_model, trained_context_length
 from converter.mapper import RMS_EPSILON
+from converter.model_export import open_model, trained_context_length
 from converter.model_layout import CONTEXT_LENGTH, ModelFacts, model_plan
 from converter.model_metadata import GENERAL_KEYS, default_name, describes, general_metadata
-from converter.verify import as_made_by_its_version, differences, value_of
 from converter.vocabulary import read_vocabulary
 
 
@@ -25,7 +25,7 @@ def is_model(reader: GGUFReader) -> bool:
     return Keys.Tokenizer.LIST in fields and keys.TRAINING_TYPE not in fields
 
 
-def check_model(
+def verify_model(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
     reader: GGUFReader,

@@ -11,7 +11,7 @@ from typing import Any
 from gguf import GGMLQuantizationType
 
 from converter.carry_out import Writing, Written, carry_out
-from converter.convert import DEFAULT_EPSILON
+from converter.conversion import DEFAULT_EPSILON
 from converter.encode import OUTTYPES, Outtype, stored_type
 from converter.errors import ConversionError
 from converter.lora_mapper import is_lora

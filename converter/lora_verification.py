@@ -8,11 +8,11 @@ import os
 from gguf import MODEL_TENSOR, TENSOR_NAMES, GGUFReader, GGUFType, Keys
 
 from converter.carry_out import Progress
+from converter.comparison import as_made_by_its_version, differences, value_of
 from converter.encode import OUTTYPES
 from converter.errors import ConversionError
 from converter.lora_arguments import ADAPTER_OUTTYPES, LORA_MAGIC
 from converter.lora_export import planned
-from converter.verify import as_made_by_its_version, differences, value_of
 from ggcp_schema import Source
 
 Name = str | os.PathLike[str]
@@ -31,7 +31,7 @@ def is_lora_export(source: Name, reader: GGUFReader, base: Name | None) -> bool:
     return base is not None or (lora and (_is_adapter(reader) or _is_model(reader)))
 
 
-def check_lora(
+def verify_lora(
     source: Name, path: Name, reader: GGUFReader, base: Name | None, progress: Progress
 ) -> list[str]:
     """Return one line for each difference; the type of the tensors is taken as the GGUF says.
