@@ -24,7 +24,9 @@ from converter.plan import Metadata
 from converter.vocabulary.gguf_layout import HEADER, METADATA, U64, Text
 from converter.vocabulary.limits import require
 from ggcp_schema import FormatError, Source, Span, printable
-from ggcp_schema.fields import U32, Check, Struct, field, one_of, read, shown, value
+from ggcp_schema.checks import Check, one_of, shown, value
+from ggcp_schema.fields import U32, Struct, field
+from ggcp_schema.runs import read
 
 MOST_TENSORS = 1 << 16
 """Tensors of a model. The largest in use have some two thousand."""

@@ -15,7 +15,8 @@ from gguf import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType,
 from converter.gguf_model import MOST_TENSORS
 from converter.vocabulary.limits import MOST_ELEMENTS
 from ggcp_schema import FormatError, Source, printable
-from ggcp_schema.fields import read, require_bytes, shown
+from ggcp_schema.checks import shown
+from ggcp_schema.runs import read, require_bytes
 
 _VERSIONS = (2, 3)
 _MOST_DIMENSIONS = 4  # ggml: GGML_MAX_DIMS

@@ -19,7 +19,7 @@ from converter.plan import Computed, Metadata, Plan, PlannedTensor
 from converter.terminal import LOGGER
 from converter.version import __version__
 from ggcp_schema import FormatError
-from ggcp_schema.fields import shown
+from ggcp_schema.checks import shown
 
 _ELEMENT_BYTES = {
     GGMLQuantizationType.F32: 4,

@@ -16,7 +16,7 @@ from converter.errors import ConversionError
 from converter.plan import Metadata
 from converter.terminal import LOGGER
 from ggcp_schema import FormatError, Source, printable
-from ggcp_schema.fields import shown
+from ggcp_schema.checks import shown
 
 MOST_BYTES = 1 << 20
 """Bytes of a file of metadata: llama.cpp's model cards take a few thousand."""

@@ -14,27 +14,10 @@ from typing import Any, ClassVar
 
 from construct import Construct, Container, IfThenElse, Switch, this
 
+from ggcp_schema.checks import CUT, DAMAGED, Check, one_of, shown, value
 from ggcp_schema.errors import FormatError
-from ggcp_schema.fields import (
-    CUT,
-    DAMAGED,
-    F32,
-    I32,
-    I64,
-    U8,
-    U32,
-    Bytes,
-    Check,
-    End,
-    Field,
-    Struct,
-    computed,
-    derived,
-    field,
-    one_of,
-    shown,
-    value,
-)
+from ggcp_schema.fields import F32, I32, I64, U8, U32, Field, Struct, computed, derived, field
+from ggcp_schema.runs import Bytes, End
 from ggcp_schema.tensor import Tensor
 
 

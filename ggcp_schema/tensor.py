@@ -11,22 +11,10 @@ from typing import Any
 
 from construct import Construct, Container, Subconstruct, len_, this
 
+from ggcp_schema.checks import Check, compiled, shown, value
 from ggcp_schema.errors import FormatError
-from ggcp_schema.fields import (
-    U32,
-    AlignTo,
-    Bytes,
-    Check,
-    Repeated,
-    Struct,
-    compiled,
-    derived,
-    field,
-    require_bytes,
-    require_value,
-    shown,
-    value,
-)
+from ggcp_schema.fields import U32, Struct, derived, field, require_value
+from ggcp_schema.runs import AlignTo, Bytes, Repeated, require_bytes
 from ggcp_schema.source import Span, numpy_shape
 
 ALIGNMENT = 32

@@ -27,10 +27,11 @@ from ggcp_schema.document.content import blocks
 from ggcp_schema.document.example import EXAMPLES, Example, dump, written
 from ggcp_schema.document.page import Heading, Paragraph
 from ggcp_schema.document.tables import in_words
-from ggcp_schema.fields import I32, U32, Field, Repeated, Struct, field
+from ggcp_schema.fields import I32, U32, Field, Struct, field
 from ggcp_schema.model import Hyperparameters
 from ggcp_schema.optimizer import OptimizerContext
 from ggcp_schema.order import Order
+from ggcp_schema.runs import Repeated
 from ggcp_schema.synthetic_lora import SyntheticLora
 
 ROOT = Path(__file__).parent.parent

@@ -24,7 +24,9 @@ from converter.vocabulary.model import (
     require_token_count,
 )
 from ggcp_schema import Source
-from ggcp_schema.fields import U32, Check, Field, Signature, Struct, field, one_of, value
+from ggcp_schema.checks import Check, one_of, value
+from ggcp_schema.fields import U32, Field, Struct, field
+from ggcp_schema.runs import Signature
 
 _OTHER_VERSION = "llama.cpp never wrote another version; look for another copy of the file"
 

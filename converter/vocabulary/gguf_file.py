@@ -20,7 +20,7 @@ from converter.vocabulary.model import (
     require_token_count,
 )
 from ggcp_schema import FormatError, Source
-from ggcp_schema.fields import shown
+from ggcp_schema.checks import shown
 
 _PREFIX = b"tokenizer.ggml."
 

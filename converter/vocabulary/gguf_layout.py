@@ -15,7 +15,9 @@ from gguf import GGUFValueType
 
 from converter.vocabulary.limits import MOST_ELEMENTS, TOO_LARGE, read_texts, require
 from ggcp_schema import FormatError, Source
-from ggcp_schema.fields import U32, Check, Signature, Struct, field, one_of, read, value
+from ggcp_schema.checks import Check, one_of, value
+from ggcp_schema.fields import U32, Struct, field
+from ggcp_schema.runs import Signature, read
 
 U64 = FormatField("<", "Q")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ggcp_schema import FormatError, Source
-from ggcp_schema.fields import CUT, require_bytes
+from ggcp_schema.checks import CUT
+from ggcp_schema.runs import require_bytes
 
 MOST_BYTES = 1 << 26
 """Bytes from the start of the file. The largest vocabularies in use take some 20 MB of metadata."""

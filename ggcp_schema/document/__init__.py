@@ -6,13 +6,13 @@ import difflib
 import os
 from collections.abc import Callable
 
+from ggcp_schema.checks import shown
 from ggcp_schema.document.content import blocks
 from ggcp_schema.document.html import html
 from ggcp_schema.document.ksy import schema
 from ggcp_schema.document.markdown import markdown
 from ggcp_schema.document.yaml import yaml
 from ggcp_schema.errors import FormatError
-from ggcp_schema.fields import shown
 from ggcp_schema.source import Source
 
 __all__ = ["FORMATS", "differences", "document", "is_current"]

@@ -23,8 +23,9 @@ from ggcp_schema.document.ksy_expressions import (
 from ggcp_schema.document.ksy_found import found_out, optimizer_layout
 from ggcp_schema.document.tables import prose
 from ggcp_schema.document.walk import FOUND_OUT, UnknownConstructError, alternatives, structs
-from ggcp_schema.fields import AlignTo, Bytes, End, Field, Repeated, Signature, Struct
+from ggcp_schema.fields import Field, Struct
 from ggcp_schema.optimizer import OptimizerContext
+from ggcp_schema.runs import AlignTo, Bytes, End, Repeated, Signature
 from ggcp_schema.tensor import BeginningOf, Dimensions, Tensor, TensorData, TensorRecord
 
 NUMBERS = {"B": "u1", "L": "u4", "l": "s4", "q": "s8", "f": "f4"}
