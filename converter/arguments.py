@@ -92,8 +92,12 @@ class _AnyOrder(argparse.ArgumentParser):
             self._within = False
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the grammar of all commands."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the grammar of all commands.
+
+    Args:
+        only: the command whose options are wanted, which is faster; None for those of all.
+    """
     root = argparse.ArgumentParser(
         prog="ggcp",
         description="Rescues models trained with llama.cpp's train-text-from-scratch and finetune "
@@ -104,59 +108,59 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=_AnyOrder
     )
-    _convert(
-        commands.add_parser(
-            "convert",
-            help="make a GGUF with which the GGUF trainers resume",
-            description="Convert a checkpoint to a GGUF with which the GGUF trainers resume: "
-            "weights, counters and optimizer state, bit for bit.",
-            epilog=EPSILONS,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+
+    def add(fill: Callable[[argparse.ArgumentParser], None], name: str, **words: Any) -> None:
+        command = commands.add_parser(name, **words)
+        if only in (None, name):
+            fill(command)
+
+    add(
+        _convert,
+        "convert",
+        help="make a GGUF with which the GGUF trainers resume",
+        description="Convert a checkpoint to a GGUF with which the GGUF trainers resume: "
+        "weights, counters and optimizer state, bit for bit.",
+        epilog=EPSILONS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _export(
-        commands.add_parser(
-            "export",
-            help="make a GGUF that llama.cpp and others run",
-            description="Export the model of a training checkpoint to a GGUF that llama.cpp and "
-            "others run. The vocabulary is not in the checkpoint: give the file that the trainer "
-            "had as --vocab-model. A LoRA checkpoint becomes an adapter for llama.cpp's --lora, "
-            "or, with --merge, a model of its own.",
-            epilog=EPSILONS,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    add(
+        _export,
+        "export",
+        help="make a GGUF that llama.cpp and others run",
+        description="Export the model of a training checkpoint to a GGUF that llama.cpp and "
+        "others run. The vocabulary is not in the checkpoint: give the file that the trainer "
+        "had as --vocab-model. A LoRA checkpoint becomes an adapter for llama.cpp's --lora, "
+        "or, with --merge, a model of its own.",
+        epilog=EPSILONS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _inspect(
-        commands.add_parser(
-            "inspect",
-            help="say what is in a checkpoint, and what can be done with it",
-            description="Say what is in a checkpoint, and what can be done with it: a damaged one "
-            "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
-            "for a sample that tells the order of the parameters.",
-        )
+    add(
+        _inspect,
+        "inspect",
+        help="say what is in a checkpoint, and what can be done with it",
+        description="Say what is in a checkpoint, and what can be done with it: a damaged one "
+        "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
+        "for a sample that tells the order of the parameters.",
     )
-    _verify(
-        commands.add_parser(
-            "verify",
-            help="compare a GGUF with the checkpoint it was made from",
-            description="Compare a GGUF with the checkpoint it was made from: every key, every "
-            "tensor, every byte. Says what differs; exit code 1 if anything does.",
-        )
+    add(
+        _verify,
+        "verify",
+        help="compare a GGUF with the checkpoint it was made from",
+        description="Compare a GGUF with the checkpoint it was made from: every key, every "
+        "tensor, every byte. Says what differs; exit code 1 if anything does.",
     )
-    _synth(
-        commands.add_parser(
-            "synth",
-            help="write a synthetic checkpoint, for tests",
-            description="Write a complete synthetic checkpoint of any size.",
-        )
+    add(
+        _synth,
+        "synth",
+        help="write a synthetic checkpoint, for tests",
+        description="Write a complete synthetic checkpoint of any size.",
     )
-    _document(
-        commands.add_parser(
-            "document",
-            help="write the documentation of the format",
-            description="Write the documentation of the checkpoints' format, generated from the "
-            "structs that parse them: as a page, or as a Kaitai Struct schema.",
-        )
+    add(
+        _document,
+        "document",
+        help="write the documentation of the format",
+        description="Write the documentation of the checkpoints' format, generated from the "
+        "structs that parse them: as a page, or as a Kaitai Struct schema.",
     )
     return root
 

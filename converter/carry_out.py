@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from converter.comparison import differences
 from converter.errors import ConversionError
 from converter.output import Output
 from converter.plan import Plan
@@ -104,6 +103,8 @@ def require_same(
     Raises:
         ConversionError: it is not; the first difference is named.
     """
+    from converter.comparison import differences  # only where it is asked for
+
     for difference in differences(plan, path, count):
         raise ConversionError(
             name,

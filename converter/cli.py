@@ -74,8 +74,9 @@ def _complain(text: str) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    grammar = parser()
-    options = grammar.parse_args(with_default_command(arguments))
+    arguments = with_default_command(arguments)
+    grammar = parser(only=arguments[0] if arguments else None)
+    options = grammar.parse_args(arguments)
     _settle_names(grammar, options)
     settle_lora(grammar, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 
@@ -73,7 +74,8 @@ def decide(
             raise _no_order(checkpoint)
         return plan_conversion(checkpoint, epsilon=epsilon)
     if resume_with is None:
-        tell_order(checkpoint)
+        if LOGGER.isEnabledFor(logging.INFO):
+            tell_order(checkpoint)
         return plan_conversion(checkpoint, epsilon=epsilon)
     if epsilon is None:
         LOGGER.warning(

@@ -23,13 +23,13 @@ from ggcp_schema.source import BLOCK_BYTES
 _STEP_BYTES = 64 << 20
 """How much is asked of the kernel at once: signals and the progress bar wait for it."""
 
-_LARGE_BYTES = 8 << 20
+_LARGE_BYTES = 1 << 20
 """From here on a run is worth the threads."""
 
 _PIECE_BYTES = 8 << 20
 """How much a thread copies before progress is shown."""
 
-_BUFFER_BYTES = 1 << 18
+_BUFFER_BYTES = 1 << 19
 """What stays in the cache of a core between reading and writing."""
 
 _THREADS = 2
@@ -74,6 +74,7 @@ class Copier:
     def __init__(self, source: Source, target: int) -> None:
         self._source = source
         self._target = target
+        self._pieces: list[tuple[int, int, int]] = []
         self._ways: list[Way] = []
         if hasattr(os, "copy_file_range"):
             self._ways.append(_copy_file_range)
@@ -90,12 +91,17 @@ class Copier:
     def copy(self, start: int, length: int, offset: int, progress: Callable[[int], object]) -> None:
         """Copy ``length`` bytes from byte ``start`` of the source to ``offset`` of the target.
 
+        A large run may be put off: ``finish`` copies it.
+
         Raises:
             FormatError: the source ends before, or cannot be read.
             OSError: the target cannot be written.
         """
         if length >= _LARGE_BYTES and (offset - start) % mmap.PAGESIZE:
-            self._copy_in_pieces(start, length, offset, progress)
+            self._pieces += (
+                (start + at, min(_PIECE_BYTES, length - at), offset + at)
+                for at in range(0, length, _PIECE_BYTES)
+            )
             return
         descriptor = self._source.fileno()
         done = 0
@@ -117,17 +123,18 @@ class Copier:
             done += copied
             progress(copied)
 
-    def _copy_in_pieces(
-        self, start: int, length: int, offset: int, progress: Callable[[int], object]
-    ) -> None:
+    def finish(self, progress: Callable[[int], object]) -> None:
+        """Copy what was put off: all large runs together, so that no core waits for another.
+
+        Raises:
+            FormatError: the source ends before, or cannot be read.
+            OSError: the target cannot be written.
+        """
+        if not self._pieces:
+            return
         stop = threading.Event()
         with ThreadPoolExecutor(_THREADS) as pool:
-            pieces = {
-                pool.submit(
-                    self._copy_piece, start + at, min(_PIECE_BYTES, length - at), offset + at, stop
-                )
-                for at in range(0, length, _PIECE_BYTES)
-            }
+            pieces = [pool.submit(self._copy_piece, *piece, stop) for piece in self._pieces]
             try:
                 for piece in as_completed(pieces):
                     progress(piece.result())
@@ -137,10 +144,25 @@ class Copier:
                 raise
 
     def _copy_piece(self, start: int, length: int, offset: int, stop: threading.Event) -> int:
+        buffer = memoryview(bytearray(min(_BUFFER_BYTES, length)))
         done = 0
         while done < length and not stop.is_set():
-            # Writes end where pages end, so that each page is written once.
-            count = min(_BUFFER_BYTES - (offset + done) % mmap.PAGESIZE, length - done)
-            write_at(self._target, self._source.read_at(start + done, count), offset + done)
+            # Writes end at multiples of the buffer's size, where pages end, and large ones too.
+            count = min(_BUFFER_BYTES - (offset + done) % _BUFFER_BYTES, length - done)
+            if not self._copied(buffer[:count], start + done, offset + done):
+                write_at(self._target, self._source.read_at(start + done, count), offset + done)
             done += count
         return done
+
+    def _copied(self, buffer: memoryview, start: int, offset: int) -> bool:
+        """Copy a block, with as little Python between the calls as can be: the threads share it.
+
+        Returns:
+            Whether all of it was copied. If not, copying it again says what is wrong.
+        """
+        try:
+            return os.preadv(self._source.fileno(), [buffer], start) == len(buffer) and os.pwrite(
+                self._target, buffer, offset
+            ) == len(buffer)
+        except (OSError, AttributeError):
+            return False

@@ -53,6 +53,7 @@ def write(
             if offset - start != tensor.length:  # a plan that contradicts itself is a defect here
                 raise RuntimeError(f"{tensor.name}: {offset - start} bytes, not {tensor.length}")
             offset = start + -(-tensor.length // alignment) * alignment
+        copier.finish(progress)
     source.check_unchanged()
     return end
 

@@ -60,8 +60,9 @@ def test_two_threads_write(source: Path, folder: Path, monkeypatch: pytest.Monke
 def test_short_reads_and_writes(
     source: Path, right: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pread, pwrite = os.pread, os.pwrite
+    pread, preadv, pwrite = os.pread, os.preadv, os.pwrite
     monkeypatch.setattr(os, "pread", lambda file, count, at: pread(file, min(count, 99_999), at))
+    monkeypatch.setattr(os, "preadv", lambda file, into, at: preadv(file, [into[0][:98_765]], at))
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:100_001], at))
     convert(source, folder / "out.gguf", writing=Writing(sync=False))
     assert (folder / "out.gguf").read_bytes() == right
@@ -82,17 +83,35 @@ def test_a_disk_that_is_full(
 
 
 def test_a_source_that_is_cut(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good, cut = os.pread, FIRST_DATA + EMBEDDINGS // 2
+    pread, preadv, cut = os.pread, os.preadv, FIRST_DATA + EMBEDDINGS // 2
 
     def reading(file: int, count: int, at: int) -> bytes:
-        return good(file, max(min(count, cut - at), 0), at)
+        return pread(file, max(min(count, cut - at), 0), at)
+
+    def reading_into(file: int, buffers: list[memoryview], at: int) -> int:
+        return preadv(file, [buffers[0][: max(cut - at, 0)]], at)
 
     monkeypatch.setattr(os, "pread", reading)
+    monkeypatch.setattr(os, "preadv", reading_into)
     with pytest.raises(FormatError) as caught:
         convert(source, folder / "out.gguf", writing=Writing(sync=False))
     assert caught.value.file == str(source)
     assert caught.value.hint == (
         "the file was cut while it was read; get it back whole and try again"
+    )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_source_that_cannot_be_read(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pread", "preadv"):
+        monkeypatch.setattr(os, name, failing(errno.EIO))
+    with pytest.raises(FormatError) as caught:
+        convert(source, folder / "out.gguf", writing=Writing(sync=False))
+    assert caught.value.found == "«Input/output error»"
+    assert caught.value.hint == (
+        "the disk cannot read the file; copy it to another disk and try again"
     )
     assert list(folder.iterdir()) == []
 
