@@ -177,6 +177,27 @@ def add_output_options(command: argparse.ArgumentParser) -> None:
     add_talk_options(command)
 
 
+def _add_gguf_options(command: argparse.ArgumentParser) -> None:
+    """Add what all commands that write a GGUF have in common."""
+    command.add_argument(
+        "--dry-run", action="store_true", help="print metadata and tensors, write nothing"
+    )
+    command.add_argument(
+        "--verify", action="store_true", help="read OUT back and compare it before it is kept"
+    )
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_output_options(command)
+
+
+def _add_epsilon_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--eps",
+        type=epsilon,
+        metavar="E",
+        help="epsilon of the RMS norms, see below (default: 1e-5)",
+    )
+
+
 def add_talk_options(command: argparse.ArgumentParser) -> None:
     """Add how much a command says."""
     talk = command.add_mutually_exclusive_group()
@@ -191,12 +212,7 @@ def _convert(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--output", dest="output_option", metavar="OUT", help="the GGUF to write"
     )
-    command.add_argument(
-        "--eps",
-        type=epsilon,
-        metavar="E",
-        help="epsilon of the RMS norms, see below (default: 1e-5)",
-    )
+    _add_epsilon_option(command)
     resume = command.add_argument_group(
         "resuming", "make the optimizer state fit the trainer that will read it"
     )
@@ -215,14 +231,7 @@ def _convert(command: argparse.ArgumentParser) -> None:
     resume.add_argument(
         "--order", choices=ORDERS, help="order of the parameters in IN (default: found out)"
     )
-    command.add_argument(
-        "--dry-run", action="store_true", help="print metadata and tensors, write nothing"
-    )
-    command.add_argument(
-        "--verify", action="store_true", help="read OUT back and compare it before it is kept"
-    )
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
-    add_output_options(command)
+    _add_gguf_options(command)
 
 
 def _export(command: argparse.ArgumentParser) -> None:
@@ -246,12 +255,7 @@ def _export(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens that the model takes at once (default: as it was trained, from the counters)",
     )
-    command.add_argument(
-        "--eps",
-        type=epsilon,
-        metavar="E",
-        help="epsilon of the RMS norms, see below (default: 1e-5)",
-    )
+    _add_epsilon_option(command)
     command.add_argument(
         "--outtype",
         choices=OUTTYPES,
@@ -270,14 +274,7 @@ def _export(command: argparse.ArgumentParser) -> None:
         help="take the model from a damaged checkpoint if all of it is there, or all but the end "
         "of the last tensor, which becomes zero",
     )
-    command.add_argument(
-        "--dry-run", action="store_true", help="print metadata and tensors, write nothing"
-    )
-    command.add_argument(
-        "--verify", action="store_true", help="read OUT back and compare it before it is kept"
-    )
-    command.add_argument("--json", action="store_true", help="print the result as JSON")
-    add_output_options(command)
+    _add_gguf_options(command)
 
 
 def _inspect(command: argparse.ArgumentParser) -> None:

@@ -59,6 +59,24 @@ def plan_conversion(
     )
 
 
+def epsilon_or_assumed(given: float | None, command: str) -> float:
+    """Return the epsilon of the norms; where the user gave none, say what is assumed.
+
+    Args:
+        given: what the user said.
+        command: the command whose help has the table of trainers.
+    """
+    if given is not None:
+        return given
+    LOGGER.warning(
+        "the epsilon of the norms is not in the file; %g is assumed: trainers before "
+        "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp %s --help)",
+        DEFAULT_EPSILON,
+        command,
+    )
+    return DEFAULT_EPSILON
+
+
 def decide(
     checkpoint: Checkpoint, *, epsilon: float | None = None, resume_with: ResumeWith | None = None
 ) -> Plan:
@@ -77,12 +95,7 @@ def decide(
         if LOGGER.isEnabledFor(logging.INFO):
             tell_order(checkpoint)
         return plan_conversion(checkpoint, epsilon=epsilon)
-    if epsilon is None:
-        LOGGER.warning(
-            "the epsilon of the norms is not in the file; %g is assumed: trainers before "
-            "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp convert --help)",
-            DEFAULT_EPSILON,
-        )
+    epsilon = epsilon_or_assumed(epsilon, "convert")
     resumption = settle(
         checkpoint, resume_with.target, order=resume_with.order, batch=resume_with.batch
     )

@@ -11,7 +11,7 @@ from typing import Any
 from gguf import GGMLQuantizationType
 
 from converter.carry_out import Writing, Written, carry_out
-from converter.conversion import DEFAULT_EPSILON
+from converter.conversion import epsilon_or_assumed
 from converter.encode import OUTTYPES, Outtype, stored_type
 from converter.errors import ConversionError
 from converter.lora_mapper import is_lora
@@ -124,7 +124,7 @@ def prepared(
         general = describe_model(source, given, options.model_name)
         facts = ModelFacts(
             context_length=options.context_length or _context_length(source, container),
-            epsilon=_epsilon(options.epsilon),
+            epsilon=epsilon_or_assumed(options.epsilon, "export"),
             outtype=outtype,
             general=general,
             tokenizer=vocabulary.metadata,
@@ -208,17 +208,6 @@ def _context_length(source: str | os.PathLike[str], container: Any) -> int:
         training.sample_count,
     )
     return length
-
-
-def _epsilon(given: float | None) -> float:
-    if given is None:
-        LOGGER.warning(
-            "the epsilon of the norms is not in the file; %g is assumed: trainers before "
-            "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp export --help)",
-            DEFAULT_EPSILON,
-        )
-        return DEFAULT_EPSILON
-    return given
 
 
 def _tell_what_falls_back(plan: Plan, outtype: Outtype) -> None:
