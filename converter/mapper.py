@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, MODEL_TENSOR, TENSOR_NAMES, GGUFValueType, Keys
@@ -115,6 +115,16 @@ def at(container: Any, path: str) -> Any:
     for name in path.split("."):
         container = container[name]
     return container
+
+
+def trained_context_length(training: Mapping[str, int]) -> int | None:
+    """Return the tokens of a sample, from the training counters; None if they do not say.
+
+    The trainer counts exactly this many tokens with each sample
+    (llama.cpp e32089b2c, train-text-from-scratch: ``train_tokens += n_batch * n_tokens``).
+    """
+    samples, tokens = training.get("sample_count", 0), training.get("token_count", 0)
+    return tokens // samples if samples and tokens and tokens % samples == 0 else None
 
 
 def metadata(rows: tuple[Row | Fixed, ...], container: Any) -> Iterator[Metadata]:

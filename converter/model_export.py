@@ -15,6 +15,7 @@ from converter.conversion import epsilon_or_assumed
 from converter.encode import OUTTYPES, Outtype, stored_type
 from converter.errors import ConversionError
 from converter.lora_mapper import is_lora
+from converter.mapper import trained_context_length
 from converter.model_layout import (
     ModelFacts,
     head_dimension,
@@ -53,16 +54,6 @@ class ExportOptions:
     model_name: str | None = None
     metadata: str | os.PathLike[str] | None = None
     rescue: bool = False
-
-
-def trained_context_length(container: Any) -> int | None:
-    """Return the tokens of a sample, from the training counters; None if they do not say.
-
-    The trainer counts exactly this many tokens with each sample
-    (llama.cpp e32089b2c, train-text-from-scratch: ``train_tokens += n_batch * n_tokens``).
-    """
-    samples, tokens = container.training.sample_count, container.training.token_count
-    return int(tokens // samples) if samples and tokens and tokens % samples == 0 else None
 
 
 @contextlib.contextmanager
@@ -192,7 +183,7 @@ def _require_that_it_runs(source: str | os.PathLike[str], hyperparameters: Any) 
 
 def _context_length(source: str | os.PathLike[str], container: Any) -> int:
     training = container.training
-    length = trained_context_length(container)
+    length = trained_context_length(container.training)
     if length is None:
         raise ConversionError(
             source,

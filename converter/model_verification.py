@@ -12,8 +12,8 @@ from converter.carry_out import Progress
 from converter.comparison import as_made_by_its_version, differences, value_of
 from converter.conversion import DEFAULT_EPSILON
 from converter.encode import OUTTYPES
-from converter.mapper import RMS_EPSILON
-from converter.model_export import open_model, trained_context_length
+from converter.mapper import RMS_EPSILON, trained_context_length
+from converter.model_export import open_model
 from converter.model_layout import CONTEXT_LENGTH, ModelFacts, model_plan
 from converter.model_metadata import GENERAL_KEYS, default_name, describes, general_metadata
 from converter.vocabulary import read_vocabulary
@@ -47,7 +47,7 @@ def verify_model(
         facts = ModelFacts(
             tokenizer=read_vocabulary(path, token_count=token_count).metadata,
             missing=missing,
-            **_said(reader, default_name(source), trained_context_length(container) or 1),
+            **_said(reader, default_name(source), trained_context_length(container.training) or 1),
         )
         plan = model_plan(container, facts)
         with progress("Verifying", plan.length) as count:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converter.carry_out import Progress, silent
-from converter.mapper import STATE_TENSORS
+from converter.mapper import STATE_TENSORS, trained_context_length
 from converter.parameter_order import Finding, find_order, part
 from converter.tensor_statistics import Statistics, measure
 from ggcp_schema import Checkpoint, FormatError, Span, parse
@@ -136,9 +136,7 @@ class Report:
     @property
     def context_length(self) -> int | None:
         """Tokens in a sample, if the counters give a whole number."""
-        samples = self.training.get("sample_count", 0)
-        tokens = self.training.get("token_count", 0)
-        return tokens // samples if samples and tokens and not tokens % samples else None
+        return trained_context_length(self.training)
 
     @property
     def header_length(self) -> int:
