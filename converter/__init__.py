@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from converter.version import __version__
 
 if TYPE_CHECKING:
-    from converter.carry_out import Writing, Written
-    from converter.conversion import ResumeWith, convert
     from converter.errors import ConversionError
-    from converter.lora_export import export_lora
-    from converter.model_export import ExportOptions, export
-    from converter.report import Report, inspect
-    from converter.verification import verify
+    from converter.report.report import Report, inspect
+    from converter.use_cases.carry_out import Writing, Written
+    from converter.use_cases.convert import ResumeWith, convert
+    from converter.use_cases.export import ExportOptions, export
+    from converter.use_cases.lora_export import export_lora
+    from converter.use_cases.verify import verify
 
 __all__ = [
     "ConversionError",
@@ -32,16 +32,16 @@ __all__ = [
 
 _HOMES = {
     "ConversionError": "converter.errors",
-    "ExportOptions": "converter.model_export",
-    "Report": "converter.report",
-    "ResumeWith": "converter.conversion",
-    "Writing": "converter.carry_out",
-    "Written": "converter.carry_out",
-    "convert": "converter.conversion",
-    "export": "converter.model_export",
-    "export_lora": "converter.lora_export",
-    "inspect": "converter.report",
-    "verify": "converter.verification",
+    "ExportOptions": "converter.use_cases.export",
+    "Report": "converter.report.report",
+    "ResumeWith": "converter.use_cases.convert",
+    "Writing": "converter.use_cases.carry_out",
+    "Written": "converter.use_cases.carry_out",
+    "convert": "converter.use_cases.convert",
+    "export": "converter.use_cases.export",
+    "export_lora": "converter.use_cases.lora_export",
+    "inspect": "converter.report.report",
+    "verify": "converter.use_cases.verify",
 }
 """Where each name is defined. No module has the name of a function: it would take its place."""
 

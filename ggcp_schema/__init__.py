@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 from construct import Container
 
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
-from ggcp_schema.errors import FormatError, printable
-from ggcp_schema.sink import Sink
-from ggcp_schema.source import Source, Span
+from ggcp_schema.language.errors import FormatError, printable
+from ggcp_schema.language.sink import Sink
+from ggcp_schema.language.source import Source, Span
 
 __all__ = ["Checkpoint", "FormatError", "Source", "Span", "build", "parse", "printable"]
 

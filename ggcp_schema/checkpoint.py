@@ -7,13 +7,13 @@ from typing import Any
 
 from construct import Construct
 
-from ggcp_schema.checks import CUT, shown
-from ggcp_schema.errors import FormatError
-from ggcp_schema.fields import U32, Struct, computed, derived, field
+from ggcp_schema.language.checks import CUT, shown
+from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.fields import U32, Struct, computed, derived, field
+from ggcp_schema.language.runs import End, Signature
 from ggcp_schema.lora import LoraCheckpoint
 from ggcp_schema.model import Hyperparameters, Model, Training
 from ggcp_schema.optimizer import OptimizerContext
-from ggcp_schema.runs import End, Signature
 from ggcp_schema.tensor import ElementCount
 
 # fmt: off

@@ -13,9 +13,10 @@ from typing import Any
 
 from construct import Construct, Container, Switch, this
 
-from ggcp_schema.checks import ANOTHER, DAMAGED, Check, shown, value
-from ggcp_schema.errors import FormatError
-from ggcp_schema.fields import U32, Struct, computed, derived, field
+from ggcp_schema.language.checks import ANOTHER, DAMAGED, Check, shown, value
+from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.fields import U32, Struct, computed, derived, field
+from ggcp_schema.language.runs import End, Repeated, Signature, read
 from ggcp_schema.model import (
     BLOCK_COUNT,
     EMBEDDING_LENGTH,
@@ -25,7 +26,6 @@ from ggcp_schema.model import (
     Training,
 )
 from ggcp_schema.optimizer import Layout, OptimizerVersion1
-from ggcp_schema.runs import End, Repeated, Signature, read
 from ggcp_schema.tensor import F32_TYPE, ElementCount, Tensor
 
 FIRST_NAME = "tok_embeddings.weight.loraA"

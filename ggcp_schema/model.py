@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from construct import this
 
-from ggcp_schema.checks import Check, value
-from ggcp_schema.fields import U32, Struct, computed, field
-from ggcp_schema.runs import Repeated
+from ggcp_schema.language.checks import Check, value
+from ggcp_schema.language.fields import U32, Struct, computed, field
+from ggcp_schema.language.runs import Repeated
 from ggcp_schema.tensor import Tensor
 
 _POSITIVE = Check(value > 0, "at least 1")

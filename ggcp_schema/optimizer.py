@@ -14,10 +14,21 @@ from typing import Any, ClassVar
 
 from construct import Construct, Container, IfThenElse, Switch, this
 
-from ggcp_schema.checks import CUT, DAMAGED, Check, one_of, shown, value
-from ggcp_schema.errors import FormatError
-from ggcp_schema.fields import F32, I32, I64, U8, U32, Field, Struct, computed, derived, field
-from ggcp_schema.runs import Bytes, End
+from ggcp_schema.language.checks import CUT, DAMAGED, Check, one_of, shown, value
+from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.fields import (
+    F32,
+    I32,
+    I64,
+    U8,
+    U32,
+    Field,
+    Struct,
+    computed,
+    derived,
+    field,
+)
+from ggcp_schema.language.runs import Bytes, End
 from ggcp_schema.tensor import Tensor
 
 

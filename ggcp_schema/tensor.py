@@ -11,11 +11,11 @@ from typing import Any
 
 from construct import Construct, Container, Subconstruct, len_, this
 
-from ggcp_schema.checks import Check, compiled, shown, value
-from ggcp_schema.errors import FormatError
-from ggcp_schema.fields import U32, Struct, derived, field, require_value
-from ggcp_schema.runs import AlignTo, Bytes, Repeated, require_bytes
-from ggcp_schema.source import Span, numpy_shape
+from ggcp_schema.language.checks import Check, compiled, shown, value
+from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.fields import U32, Struct, derived, field, require_value
+from ggcp_schema.language.runs import AlignTo, Bytes, Repeated, require_bytes
+from ggcp_schema.language.source import Span, numpy_shape
 
 ALIGNMENT = 32
 """Tensor data start at multiples of this in the file (llama.cpp: ``llama_file::write_tensor``)."""

@@ -3,15 +3,11 @@ from __future__ import annotations
 import logging
 import lzma
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the package `reference`
+from paths import FIXTURES
 
 
 @pytest.fixture(autouse=True)

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from gguf_bytes import F32, STRING, U32, Gguf, Key, Tensor, single
 from gguf_bytes import read as read_gguf
+from paths import FIXTURES
 from reference import llama
 from reference.checkpoint import Checkpoint, gguf_names
 
-from converter.carry_out import Writing
-from converter.model_export import ExportOptions
-from converter.model_export import export as run_export
+from converter.use_cases.carry_out import Writing
+from converter.use_cases.export import ExportOptions
+from converter.use_cases.export import export as run_export
 from ggcp_schema import build
 from ggcp_schema.synthetic import Synthetic
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
 VOCABULARY = FIXTURES / "vocab300.gguf"
 GGJT_VOCABULARY = FIXTURES / "vocab300.ggjt"
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
+from paths import FIXTURES
 from reference.checkpoint import Checkpoint, gguf_names, read
 from reference.llama import lora_deltas
 
@@ -18,7 +19,7 @@ from ggcp_schema import parse
 
 F32Array = npt.NDArray[np.float32]
 
-VOCAB = Path(__file__).parent.parent / "fixtures" / "vocab300.gguf"
+VOCAB = FIXTURES / "vocab300.gguf"
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 F32, F16, BF16 = GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.BF16

@@ -35,7 +35,7 @@ from vocabulary_files import SPECIAL, array, ggjt, gguf, pair, text, tokenizer  
 
 from converter import cli  # noqa: E402
 from ggcp_schema import build, parse  # noqa: E402
-from ggcp_schema.synthetic_lora import SyntheticLora  # noqa: E402
+from ggcp_schema.synthetic import SyntheticLora  # noqa: E402
 
 ADAM, PARAMS = checkpoint(1, n_layer=1), checkpoint(0)
 LBFGS = checkpoint(1, "lbfgs", n_vocab=5)
@@ -398,9 +398,9 @@ def builds() -> Iterator[tuple[str, Callable[[], object]]]:
     }.items():
         shown = " ".join(str(value).split()) if isinstance(value, np.ndarray) else repr(value)
         yield f"build with {path} = {shown}", built(path, value)
-    from converter.lora_export import export_lora
-    from converter.model_export import open_model
-    from converter.resume import settle
+    from converter.resume.decide import settle
+    from converter.use_cases.export import open_model
+    from converter.use_cases.lora_export import export_lora
     from ggcp_schema.order import Order
 
     lora = parse("lora.bin").container

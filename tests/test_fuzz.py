@@ -21,7 +21,7 @@ from fuzz import common
 from fuzz.mutation import mutated
 from fuzz.run import TARGETS
 
-from converter.terminal import LOGGER
+from converter.progress import LOGGER
 
 if not hasattr(os, "memfd_create"):
     pytest.skip("needs files in memory", allow_module_level=True)

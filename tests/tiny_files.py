@@ -7,9 +7,10 @@ from typing import Any
 
 from fuzz import corpus
 
-from converter import cli, commands
-from converter.arguments import parser
-from converter.lora_arguments import settle_lora
+from converter import cli
+from converter.cli import commands
+from converter.cli.grammar import parser
+from converter.cli.lora_arguments import settle_lora
 
 WRITING = {
     "convert": "convert {folder}/in.bin {out}",

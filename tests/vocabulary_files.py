@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+from paths import FIXTURES
+
 GGJT = FIXTURES / "vocab300.ggjt"
 GGUF = FIXTURES / "vocab300.gguf"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from converter.vocabulary import ggjt_file, gguf_file, sentencepiece_file
 from converter.vocabulary.model import Vocabulary
 from ggcp_schema import FormatError, Source
-from ggcp_schema.checks import shown
+from ggcp_schema.language.checks import shown
 
 __all__ = ["Vocabulary", "read_vocabulary"]
 

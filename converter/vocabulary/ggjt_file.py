@@ -11,7 +11,7 @@ import numpy as np
 from construct import Construct, Container
 from gguf import TokenType
 
-from converter.vocabulary.limits import MOST_ELEMENTS, TOO_LARGE, read_texts
+from converter.gguf_io.limits import MOST_ELEMENTS, TOO_LARGE, read_texts
 from converter.vocabulary.model import (
     BEGIN_TEXT,
     END_TEXT,
@@ -24,9 +24,9 @@ from converter.vocabulary.model import (
     require_token_count,
 )
 from ggcp_schema import Source
-from ggcp_schema.checks import Check, one_of, value
-from ggcp_schema.fields import U32, Field, Struct, field
-from ggcp_schema.runs import Signature
+from ggcp_schema.language.checks import Check, one_of, value
+from ggcp_schema.language.fields import U32, Field, Struct, field
+from ggcp_schema.language.runs import Signature
 
 _OTHER_VERSION = "llama.cpp never wrote another version; look for another copy of the file"
 

@@ -10,8 +10,8 @@ from typing import Any
 from construct import Container
 from gguf import GGUFValueType, Keys
 
+from converter.gguf_io.layout import HEADER, METADATA
 from converter.plan import Metadata
-from converter.vocabulary.gguf_layout import HEADER, METADATA
 from converter.vocabulary.model import (
     SPECIAL_IDS,
     TRAINED_WITH,
@@ -20,7 +20,7 @@ from converter.vocabulary.model import (
     require_token_count,
 )
 from ggcp_schema import FormatError, Source
-from ggcp_schema.checks import shown
+from ggcp_schema.language.checks import shown
 
 _PREFIX = b"tokenizer.ggml."
 

@@ -9,7 +9,7 @@ from gguf import GGUFValueType, Keys, TokenType
 
 from converter.plan import Metadata
 from ggcp_schema import FormatError
-from ggcp_schema.checks import shown
+from ggcp_schema.language.checks import shown
 
 TRAINED_WITH = "give the vocabulary that the model was trained with (the trainer's --vocab-model)"
 

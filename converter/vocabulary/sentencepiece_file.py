@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from gguf import Keys, TokenType
 
-from converter.vocabulary.limits import require
+from converter.gguf_io.limits import require
 from converter.vocabulary.model import (
     Vocabulary,
     llama_metadata,

@@ -6,14 +6,14 @@ import difflib
 import os
 from collections.abc import Callable
 
-from ggcp_schema.checks import shown
 from ggcp_schema.document.content import blocks
 from ggcp_schema.document.html import html
-from ggcp_schema.document.ksy import schema
+from ggcp_schema.document.kaitai.schema import schema
+from ggcp_schema.document.kaitai.yaml import yaml
 from ggcp_schema.document.markdown import markdown
-from ggcp_schema.document.yaml import yaml
-from ggcp_schema.errors import FormatError
-from ggcp_schema.source import Source
+from ggcp_schema.language.checks import shown
+from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.source import Source
 
 __all__ = ["FORMATS", "differences", "document", "is_current"]
 

@@ -38,9 +38,9 @@ from ggcp_schema.document.walk import (
     structs,
     text,
 )
-from ggcp_schema.fields import Field, Struct
+from ggcp_schema.language.fields import Field, Struct
+from ggcp_schema.language.runs import Repeated
 from ggcp_schema.order import EVIDENCE, ORDERS, SCALE, TRAINERS, Direction, PerLayer
-from ggcp_schema.runs import Repeated
 from ggcp_schema.tensor import ALIGNMENT, SHORTEST_CUT_NAME, Tensor, TensorRecord
 
 _NOTATION = (

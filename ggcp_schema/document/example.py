@@ -15,11 +15,11 @@ from construct.core import FormatField
 from ggcp_schema import build, parse
 from ggcp_schema.document.page import Dump, DumpLine
 from ggcp_schema.document.ranges import Range, ranges
+from ggcp_schema.language.runs import AlignTo, Bytes
 from ggcp_schema.lora import Ranks
 from ggcp_schema.optimizer import OptimizerType
-from ggcp_schema.runs import AlignTo, Bytes
-from ggcp_schema.synthetic import Synthetic
-from ggcp_schema.synthetic_lora import SyntheticLora
+from ggcp_schema.synthetic.lora import SyntheticLora
+from ggcp_schema.synthetic.training import Synthetic
 from ggcp_schema.tensor import SHORTEST_CUT_NAME, Dimensions, TensorData
 
 

@@ -6,7 +6,7 @@ import ast
 import enum
 from typing import Any
 
-from ggcp_schema.runs import Repeated
+from ggcp_schema.language.runs import Repeated
 from ggcp_schema.tensor import ElementCount, Tensor
 
 

@@ -10,9 +10,9 @@ from construct.core import FormatField
 
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
 from ggcp_schema.document.walk import FOUND_OUT, UnknownConstructError, alternatives
-from ggcp_schema.fields import Struct
+from ggcp_schema.language.fields import Struct
+from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
 from ggcp_schema.optimizer import OptimizerContext
-from ggcp_schema.runs import AlignTo, Bytes, End, Repeated, Signature
 from ggcp_schema.tensor import Dimensions, Tensor, TensorData, TensorRecord
 
 

@@ -13,10 +13,10 @@ from construct import Computed, IfThenElse, Switch
 
 from ggcp_schema.document.expressions import elements, path_of, tree
 from ggcp_schema.document.walk import alternatives
-from ggcp_schema.fields import Field, Struct
+from ggcp_schema.language.fields import Field, Struct
+from ggcp_schema.language.runs import Bytes, Repeated
 from ggcp_schema.lora import StoredFeedForwardLength
 from ggcp_schema.optimizer import StoredRecords
-from ggcp_schema.runs import Bytes, Repeated
 from ggcp_schema.tensor import BeginningOf, Dimensions, ElementCount, Tensor, TensorData
 
 Reference = tuple[str, ...]

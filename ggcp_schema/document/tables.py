@@ -9,7 +9,6 @@ from typing import Any
 from construct import Computed, IfThenElse, Switch
 from construct.core import FormatField
 
-from ggcp_schema.checks import Check
 from ggcp_schema.document.expressions import path_of, tree
 from ggcp_schema.document.page import Block, Heading, Paragraph, Table
 from ggcp_schema.document.walk import (
@@ -22,9 +21,10 @@ from ggcp_schema.document.walk import (
     struct_name,
     text,
 )
-from ggcp_schema.fields import Field, Struct
+from ggcp_schema.language.checks import Check
+from ggcp_schema.language.fields import Field, Struct
+from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
 from ggcp_schema.optimizer import OptimizerContext
-from ggcp_schema.runs import AlignTo, Bytes, End, Repeated, Signature
 from ggcp_schema.tensor import BeginningOf, Dimensions, Tensor, TensorData
 
 VARIANTS = "Variants and what selects them"

@@ -17,10 +17,10 @@ from construct.core import FormatField
 from ggcp_schema import checkpoint, lora, model, optimizer, tensor
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
 from ggcp_schema.document.expressions import Writer
-from ggcp_schema.fields import Field, Struct
+from ggcp_schema.language.fields import Field, Struct
+from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
 from ggcp_schema.lora import StoredFeedForwardLength, StoredHeaderLayout
 from ggcp_schema.optimizer import OptimizerContext, StoredRecords
-from ggcp_schema.runs import AlignTo, Bytes, End, Repeated, Signature
 from ggcp_schema.tensor import Dimensions, Tensor, TensorData, TensorRecord
 
 MODULES: tuple[ModuleType, ...] = (checkpoint, lora, model, optimizer, tensor)

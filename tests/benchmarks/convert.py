@@ -48,7 +48,7 @@ def copied_spans(source: Path, target: Path, spans: Path) -> None:
     script = f"""
 import json
 from gguf import GGUFReader
-from converter.conversion import plan_conversion
+from converter.use_cases.convert import plan_conversion
 from ggcp_schema import parse
 with parse({str(source)!r}) as checkpoint:
     plan = plan_conversion(checkpoint)

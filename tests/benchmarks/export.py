@@ -56,7 +56,7 @@ def spans(source: Path, target: Path, path: Path) -> Path:
     script = f"""
 import json
 from gguf import GGUFReader
-from converter.mapper import model_tensors
+from converter.layouts.trainer import model_tensors
 from ggcp_schema import parse
 places = {{t.name: int(t.data_offset) for t in GGUFReader({str(target)!r}).tensors}}
 with parse({str(source)!r}) as checkpoint:

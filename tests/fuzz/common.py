@@ -24,7 +24,7 @@ class MemoryFile:
 
     Attributes:
         descriptor: it, open for reading and writing.
-        temporary: its name, as ``converter.output.Output`` calls it.
+        temporary: its name, as ``converter.disk.output.Output`` calls it.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _Checking(logging.Handler):
 
 def strict() -> None:
     """Make warnings errors, and check what the user would be told, without showing it."""
-    from converter.terminal import LOGGER
+    from converter.progress import LOGGER
 
     warnings.simplefilter("error")
     LOGGER.handlers[:] = [_Checking()]

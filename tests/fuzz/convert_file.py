@@ -44,8 +44,8 @@ def target(data: bytes) -> None:
 
 
 def _written(plan: Any, source: Any) -> None:
-    from converter.comparison import differences
-    from converter.writer import write
+    from converter.gguf_io.comparison import differences
+    from converter.gguf_io.writer import write
 
     output = NullOutput(common.file("output"))
     write(plan, source, output)  # type: ignore[arg-type] - all that it needs of an Output
@@ -53,8 +53,8 @@ def _written(plan: Any, source: Any) -> None:
 
 
 def _convert(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.conversion import decide
-    from converter.verification import verify
+    from converter.use_cases.convert import decide
+    from converter.use_cases.verify import verify
     from ggcp_schema import parse
 
     with parse(path) as checkpoint:
@@ -64,7 +64,7 @@ def _convert(path: str, data: bytes, chance: random.Random) -> None:
 
 
 def _resume(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.conversion import ResumeWith, decide
+    from converter.use_cases.convert import ResumeWith, decide
     from ggcp_schema import parse
     from ggcp_schema.order import Order
 
@@ -77,7 +77,7 @@ def _resume(path: str, data: bytes, chance: random.Random) -> None:
 
 
 def _export(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.model_export import ExportOptions, prepared
+    from converter.use_cases.export import ExportOptions, prepared
     from fuzz.corpus import vocabulary
 
     count = int.from_bytes(data[20:24], "little")
@@ -93,17 +93,17 @@ def _export(path: str, data: bytes, chance: random.Random) -> None:
 
 
 def _adapter(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.lora_export import planned
+    from converter.use_cases.lora_export import planned
 
     with planned(path, outtype=chance.choice((None, "f32", "f16"))) as work:
         _written(work.plan, work.sources[0])
 
 
 def _inspect(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.report import inspect
-    from converter.report_html import as_html
-    from converter.report_json import as_json
-    from converter.report_text import as_text
+    from converter.report.html import as_html
+    from converter.report.json import as_json
+    from converter.report.report import inspect
+    from converter.report.text import as_text
 
     report = inspect(path, stats=chance.random() < 0.5)
     shown = chance.choice((as_text, as_json, as_html))(report)

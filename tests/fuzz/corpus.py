@@ -14,8 +14,7 @@ from fuzz.common import ROOT
 from ggcp_schema import FormatError
 from ggcp_schema.optimizer import OptimizerType
 from ggcp_schema.order import Order
-from ggcp_schema.synthetic import Synthetic
-from ggcp_schema.synthetic_lora import SyntheticLora
+from ggcp_schema.synthetic import Synthetic, SyntheticLora
 
 TYPES = (OptimizerType.ADAM, OptimizerType.LBFGS)
 

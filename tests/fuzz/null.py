@@ -9,7 +9,7 @@ from fuzz.common import MemoryFile
 
 
 class NullOutput:
-    """What ``converter.writer.write`` needs of an Output, over a file in memory."""
+    """What ``converter.gguf_io.writer.write`` needs of an Output, over a file in memory."""
 
     def __init__(self, file: MemoryFile) -> None:
         file.fill(b"")

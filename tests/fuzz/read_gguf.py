@@ -12,9 +12,9 @@ from fuzz.null import NullOutput
 
 def seeds() -> Iterator[bytes]:
     """Inputs to start from: what convert, export and merge write, models and vocabularies."""
-    from converter.conversion import decide
-    from converter.model_export import ExportOptions, prepared
-    from converter.writer import write
+    from converter.gguf_io.writer import write
+    from converter.use_cases.convert import decide
+    from converter.use_cases.export import ExportOptions, prepared
     from fuzz.corpus import lora, models, real, training, vocabulary
     from ggcp_schema import parse
 
@@ -62,7 +62,7 @@ def target(data: bytes) -> None:
 
 
 def _read(path: str, _training: str, _lora: str) -> None:
-    from converter.gguf_model import read_model
+    from converter.gguf_io.model import read_model
     from ggcp_schema import Source
 
     with Source.open(path) as source:
@@ -72,7 +72,7 @@ def _read(path: str, _training: str, _lora: str) -> None:
 
 
 def _check(path: str, training: str, lora: str) -> None:
-    from converter.verification import verify
+    from converter.use_cases.verify import verify
 
     for source in (training, lora):
         for line in verify(source, path):
@@ -80,9 +80,9 @@ def _check(path: str, training: str, lora: str) -> None:
 
 
 def _merge(path: str, _training: str, lora: str) -> None:
-    from converter.comparison import differences
-    from converter.lora_export import planned
-    from converter.writer import write
+    from converter.gguf_io.comparison import differences
+    from converter.gguf_io.writer import write
+    from converter.use_cases.lora_export import planned
 
     with planned(lora, base=path) as work:
         output = NullOutput(common.file("output"))

@@ -29,9 +29,9 @@ def fresh(chance: random.Random) -> bytes:
 
 def target(data: bytes) -> None:
     """Read a vocabulary of as many tokens as it claims, write it to a GGUF and read it again."""
+    from converter.gguf_io.writer import write
     from converter.plan import Plan
     from converter.vocabulary import read_vocabulary
-    from converter.writer import write
     from ggcp_schema import Source
 
     path = common.file("input").fill(data)
@@ -70,8 +70,6 @@ def _read(path: str, count: int) -> Any:
 
 def load() -> Any:
     """Import what is tested."""
-    import converter.vocabulary
-    import converter.writer  # noqa: F401 - instrumented
     from fuzz.mutation import mutator
 
     return target, mutator(fresh)

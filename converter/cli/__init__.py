@@ -1,0 +1,114 @@
+"""The command ``ggcp``: runs one command and turns what happens into messages and exit codes.
+
+Exit codes: 0 done; 1 bad input or failed check; 2 usage; 128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from types import FrameType
+from typing import NoReturn
+
+from converter.cli.grammar import parser, with_default_command
+from converter.cli.lora_arguments import settle_lora
+
+
+class _StoppedError(BaseException):
+    """A signal asked the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _StoppedError(number)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line and return the exit code."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            with contextlib.suppress(ValueError):  # not in the main thread
+                signal.signal(number, _stop)
+    try:
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        _forget_output()
+        if not isinstance(error, BrokenPipeError):  # where nobody reads there is nobody to tell
+            _complain(
+                f"expected standard output to take the result, found «{error}»; "
+                "make room, or send it to another place"
+            )
+        return 1
+    except KeyboardInterrupt:
+        return _stopped(signal.SIGINT)
+    except _StoppedError as stopped:
+        return _stopped(stopped.number)
+
+
+def _forget_output() -> None:
+    """Drop what standard output did not take: Python would complain once more when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stopped(number: int) -> int:
+    _complain("stopped; no unfinished file was kept")
+    return 128 + number
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"ggcp: {text}", file=sys.stderr)
+
+
+def _run(arguments: list[str]) -> int:
+    arguments = with_default_command(arguments)
+    grammar = parser(only=arguments[0] if arguments else None)
+    options = grammar.parse_args(arguments)
+    _settle_names(grammar, options)
+    settle_lora(grammar, options)
+
+    from converter.cli import commands, terminal  # they take the time that --help does not have
+    from converter.errors import ConversionError
+    from ggcp_schema.language.errors import FormatError
+
+    terminal.set_up(
+        quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False)
+    )
+    try:
+        return commands.COMMANDS[options.command](options)
+    except (FormatError, ConversionError) as error:
+        _complain(str(error))
+        return 1
+
+
+def _settle_names(grammar: ArgumentParser, options: Namespace) -> None:
+    """Take each file name from its place or its option, whichever was used."""
+    if getattr(options, "input_option", None) and options.output is None:
+        options.input, options.output = None, options.input  # -i IN OUT
+    for name in ("input", "output"):
+        if hasattr(options, f"{name}_option"):
+            given = [n for n in (getattr(options, name), getattr(options, f"{name}_option")) if n]
+            if len(given) == 2:
+                grammar.error(f"{name} was given twice: {given[0]!r} and {given[1]!r}")
+            setattr(options, name, given[0] if given else None)
+    for name in ("batch", "order"):
+        if getattr(options, name, None) is not None and getattr(options, "resume_with", "") is None:
+            grammar.error(f"--{name} only goes with --resume-with")
+    needs_output = not getattr(options, "dry_run", False)
+    if hasattr(options, "input") and options.input is None:
+        grammar.error("name the checkpoint: ggcp convert IN OUT")
+    if hasattr(options, "output_option") and options.output is None and needs_output:
+        grammar.error("name the file to write: ggcp convert IN OUT")

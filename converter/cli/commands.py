@@ -1,0 +1,212 @@
+"""One function for each command, from its options to its exit code."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from converter.cli import terminal
+from converter.cli.describe import plan_as_json, plan_as_text
+from converter.cli.terminal import say, say_json
+from converter.progress import LOGGER
+from converter.use_cases.carry_out import Writing, Written
+from converter.use_cases.convert import ResumeWith, decide
+from converter.use_cases.convert import convert as run_conversion
+from ggcp_schema import parse, printable
+from ggcp_schema.order import Order
+
+if TYPE_CHECKING:
+    from ggcp_schema.synthetic.training import Synthetic
+
+
+def _writing(options: Namespace) -> Writing:
+    return Writing(
+        force=options.force,
+        sync=options.sync,
+        verify=getattr(options, "verify", False),
+        progress=terminal.bar,
+    )
+
+
+def _say_written(written: Written, options: Namespace) -> None:
+    if getattr(options, "json", False):
+        say_json(
+            {"path": printable(written.path), "tensors": written.tensors, "bytes": written.length}
+        )
+    elif not options.quiet:
+        say(f"{printable(written.path)}: {written.tensors} tensors, {written.length} bytes")
+
+
+def convert(options: Namespace) -> int:
+    """Make a GGUF with which the GGUF trainers resume."""
+    resume_with = None
+    if options.resume_with:
+        resume_with = ResumeWith(
+            Order(options.resume_with),
+            Order(options.order) if options.order else None,
+            options.batch,
+        )
+    if options.dry_run:
+        with parse(options.input) as checkpoint:
+            plan = decide(checkpoint, epsilon=options.eps, resume_with=resume_with)
+            say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
+        return 0
+    written = run_conversion(
+        options.input,
+        options.output,
+        epsilon=options.eps,
+        resume_with=resume_with,
+        writing=_writing(options),
+    )
+    _say_written(written, options)
+    return 0
+
+
+def export(options: Namespace) -> int:
+    """Make a GGUF that today's engines run."""
+    from converter.use_cases.export import ExportOptions, prepared
+    from converter.use_cases.export import export as run_export
+
+    if options.vocab is None:  # only a LoRA checkpoint gets past the command line without it
+        from converter.cli import lora_commands
+
+        made = lora_commands.export(options, _writing(options))
+        if made is not None:
+            _say_written(made, options)
+        return 0
+    chosen = ExportOptions(
+        options.vocab,
+        context_length=options.context_length,
+        epsilon=options.eps,
+        outtype=options.outtype or "f32",
+        model_name=options.model_name,
+        metadata=options.metadata,
+        rescue=options.rescue,
+    )
+    if options.dry_run:
+        with prepared(options.input, options.output, chosen) as (_checkpoint, plan, path):
+            LOGGER.info("the file would be %s", printable(path))
+            say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
+        return 0
+    written = run_export(options.input, options.output, chosen, writing=_writing(options))
+    _say_written(written, options)
+    return 0
+
+
+def inspect(options: Namespace) -> int:
+    """Say what is in a checkpoint."""
+    from converter.report.json import as_json
+    from converter.report.report import inspect as run_inspection
+    from converter.report.text import as_text
+
+    output = None
+    if options.html is not None:
+        from converter.disk.output import Output
+        from converter.report.html import as_html
+
+        output = Output(options.html, force=options.force, inputs=(options.input,))
+    report = run_inspection(options.input, stats=options.stats, progress=terminal.bar)
+    if output is not None:
+        page = as_html(report, tensors=options.tensors).encode("utf-8")
+        with output, output.writing():
+            with open(output.descriptor, "wb", closefd=False) as file:
+                file.write(page)
+            output.commit()
+    if options.json:
+        say_json(as_json(report, tensors=options.tensors))
+    elif output is not None and not options.quiet:
+        say(f"{printable(options.html)}: {len(page)} bytes")
+    elif not options.quiet:
+        width, plain = terminal.shape()
+        say(as_text(report, tensors=options.tensors, width=width, plain=plain))
+    if report.error is not None:
+        raise report.error
+    return 0
+
+
+def verify(options: Namespace) -> int:
+    """Compare a GGUF with the checkpoint it was made from."""
+    from converter.use_cases.verify import verify as run_verification
+
+    found = run_verification(
+        options.input, options.output, base=options.merge, progress=terminal.bar
+    )
+    if options.json:
+        say_json({"same": not found, "differences": found})
+    else:
+        for difference in found:
+            say(f"{printable(options.output)}: {difference}")
+        if not found and not options.quiet:
+            say(f"{printable(options.output)}: the same as {printable(options.input)}")
+    return 1 if found else 0
+
+
+def synth(options: Namespace) -> int:
+    """Write a synthetic checkpoint."""
+    from converter.cli import lora_commands
+    from converter.disk.output import write_whole
+
+    made = lora_commands.synthetic(options) if options.lora else _synthetic(options)
+    length = write_whole(options.output, made.write, force=options.force, sync=options.sync)
+    if not options.quiet:
+        say(f"{printable(options.output)}: {length} bytes")
+    return 0
+
+
+def _synthetic(options: Namespace) -> Synthetic:
+    from ggcp_schema.optimizer import OptimizerType
+    from ggcp_schema.synthetic.training import Synthetic
+
+    return Synthetic(
+        vocabulary_size=options.n_vocab,
+        embedding_length=options.n_embd,
+        feed_forward_multiple=options.n_mult,
+        head_count=options.n_head,
+        block_count=options.n_layer,
+        rope_dimension_count=options.n_rot,
+        optimizer_type=OptimizerType[options.optimizer.upper()],
+        optimizer_version=options.optimizer_version,
+        with_params=options.with_params,
+        convergence_past_count=options.past,
+        approx_hessian_count=options.lbfgs_m,
+        order=Order(options.order),
+        unseen_token_count=options.unseen,
+        seed=options.seed,
+    )
+
+
+def document(options: Namespace) -> int:
+    """Write the documentation of the format, or check that a copy of it is up to date."""
+    from converter.disk.output import write_whole
+    from ggcp_schema.document import differences
+    from ggcp_schema.document import document as generate
+
+    if options.check is not None:
+        found = differences(options.check, options.format)
+        for line in found:
+            say(line)
+        return 1 if found else 0
+    text = generate(options.format)
+    if options.output is None:
+        say(text.removesuffix("\n"))
+        return 0
+    length = write_whole(
+        options.output,
+        lambda file: file.write(text.encode()),
+        force=options.force,
+        sync=options.sync,
+    )
+    if not options.quiet:
+        say(f"{printable(options.output)}: {length} bytes")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "convert": convert,
+    "export": export,
+    "inspect": inspect,
+    "verify": verify,
+    "synth": synth,
+    "document": document,
+}

@@ -1,0 +1,349 @@
+"""The command line's grammar. Loads nothing that takes time, so that --help is fast."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+from converter.cli.lora_arguments import add_merge_option, add_synth_options
+from converter.version import __version__
+
+EPSILONS = """\
+The epsilon of the RMS norms is not in the file; it was fixed in the trainer:
+  1e-6  from 2023-06-13 (e32089b2c)
+  5e-6  from 2023-07-25 (eb542d393)
+  1e-5  from 2023-08-21 (6381d4e11), and what the historical converter always wrote
+"""
+
+ORDERS = ("flash", "plain", "scratch")
+
+OUTTYPES = ("f32", "f16", "bf16", "q8_0")
+
+COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
+
+
+def epsilon(text: str) -> float:
+    """Return an epsilon: a number above 0 and below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 1e-38 < number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number such as 1e-5, found {text!r}")
+    return number
+
+
+def whole(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} to {most}, found {text!r}"
+            )
+        return number
+
+    return read
+
+
+def with_default_command(arguments: list[str]) -> list[str]:
+    """Let ``-i IN -o OUT`` without a command convert, as the historical script did."""
+    arguments = _with_names_after_dashes(arguments)
+    if any(a in COMMANDS or a in ("-h", "--help", "--version") for a in arguments[:1]):
+        return arguments
+    if arguments and arguments[0].startswith("-"):
+        return ["convert", *arguments]
+    return arguments
+
+
+def _with_names_after_dashes(arguments: list[str]) -> list[str]:
+    """Take everything after ``--`` for a name, also where it begins with a dash.
+
+    argparse forgets about ``--`` when names and options are mixed.
+    """
+    if "--" not in arguments:
+        return arguments
+    at = arguments.index("--")
+    names = (f"./{name}" if name.startswith("-") else name for name in arguments[at + 1 :])
+    return [*arguments[:at], *names]
+
+
+class _AnyOrder(argparse.ArgumentParser):
+    """A parser that takes names before, after and between options: IN --eps 1e-6 OUT.
+
+    argparse by itself settles names that may be missing at the first one it meets.
+    """
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
+
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the grammar of all commands.
+
+    Args:
+        only: the command whose options are wanted, which is faster; None for those of all.
+    """
+    root = argparse.ArgumentParser(
+        prog="ggcp",
+        description="Rescues models trained with llama.cpp's train-text-from-scratch and finetune "
+        "before GGUF (checkpoints of mid-2023, magic ggcp or ggcl).",
+        epilog="Not sure what a file is? Start with: ggcp inspect FILE",
+    )
+    root.add_argument("--version", action="version", version=f"ggcp {__version__}")
+    commands = root.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_AnyOrder
+    )
+
+    def add(fill: Callable[[argparse.ArgumentParser], None], name: str, **words: Any) -> None:
+        command = commands.add_parser(name, **words)
+        if only in (None, name):
+            fill(command)
+
+    add(
+        _convert,
+        "convert",
+        help="make a GGUF with which the GGUF trainers resume",
+        description="Convert a checkpoint to a GGUF with which the GGUF trainers resume: "
+        "weights, counters and optimizer state, bit for bit.",
+        epilog=EPSILONS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add(
+        _export,
+        "export",
+        help="make a GGUF that llama.cpp and others run",
+        description="Export the model of a training checkpoint to a GGUF that llama.cpp and "
+        "others run. The vocabulary is not in the checkpoint: give the file that the trainer "
+        "had as --vocab-model. A LoRA checkpoint becomes an adapter for llama.cpp's --lora, "
+        "or, with --merge, a model of its own.",
+        epilog=EPSILONS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add(
+        _inspect,
+        "inspect",
+        help="say what is in a checkpoint, and what can be done with it",
+        description="Say what is in a checkpoint, and what can be done with it: a damaged one "
+        "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
+        "for a sample that tells the order of the parameters.",
+    )
+    add(
+        _verify,
+        "verify",
+        help="compare a GGUF with the checkpoint it was made from",
+        description="Compare a GGUF with the checkpoint it was made from: every key, every "
+        "tensor, every byte. Says what differs; exit code 1 if anything does.",
+    )
+    add(
+        _synth,
+        "synth",
+        help="write a synthetic checkpoint, for tests",
+        description="Write a complete synthetic checkpoint of any size.",
+    )
+    add(
+        _document,
+        "document",
+        help="write the documentation of the format",
+        description="Write the documentation of the checkpoints' format, generated from the "
+        "structs that parse them: as a page, or as a Kaitai Struct schema.",
+    )
+    return root
+
+
+def add_output_options(command: argparse.ArgumentParser) -> None:
+    """Add what all commands that write a file have in common."""
+    command.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    command.add_argument(
+        "--no-fsync",
+        dest="sync",
+        action="store_false",
+        help="do not wait until the data are on the disk; a power cut may then lose OUT",
+    )
+    add_talk_options(command)
+
+
+def _add_gguf_options(command: argparse.ArgumentParser) -> None:
+    """Add what all commands that write a GGUF have in common."""
+    command.add_argument(
+        "--dry-run", action="store_true", help="print metadata and tensors, write nothing"
+    )
+    command.add_argument(
+        "--verify", action="store_true", help="read OUT back and compare it before it is kept"
+    )
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_output_options(command)
+
+
+def _add_epsilon_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--eps",
+        type=epsilon,
+        metavar="E",
+        help="epsilon of the RMS norms, see below (default: 1e-5)",
+    )
+
+
+def add_talk_options(command: argparse.ArgumentParser) -> None:
+    """Add how much a command says."""
+    talk = command.add_mutually_exclusive_group()
+    talk.add_argument("--quiet", "-q", action="store_true", help="only say what goes wrong")
+    talk.add_argument("--verbose", "-v", action="store_true", help="say more")
+
+
+def _convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", nargs="?", help="the checkpoint")
+    command.add_argument("output", metavar="OUT", nargs="?", help="the GGUF to write")
+    command.add_argument("-i", "--input", dest="input_option", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "-o", "--output", dest="output_option", metavar="OUT", help="the GGUF to write"
+    )
+    _add_epsilon_option(command)
+    resume = command.add_argument_group(
+        "resuming", "make the optimizer state fit the trainer that will read it"
+    )
+    resume.add_argument(
+        "--resume-with",
+        choices=ORDERS,
+        help="order of the trainer's parameters: flash (August 2023 to May 2024), plain (with "
+        "--no-flash, or July 2024), scratch (July 2024, right to left); also scales the moments",
+    )
+    resume.add_argument(
+        "--batch",
+        type=whole(1),
+        metavar="N",
+        help="batch size (-b) of the trainer that wrote IN (default: estimated)",
+    )
+    resume.add_argument(
+        "--order", choices=ORDERS, help="order of the parameters in IN (default: found out)"
+    )
+    _add_gguf_options(command)
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "output",
+        metavar="OUT",
+        help="the GGUF to write, {ftype} in it stands for the outtype; or a folder, in which the "
+        "file is named after model, size and outtype",
+    )
+    command.add_argument(
+        "--vocab",
+        metavar="FILE",
+        help="the vocabulary, which a LoRA checkpoint does without: a GGUF, a llama model .bin of "
+        "2023 or a SentencePiece tokenizer.model",
+    )
+    command.add_argument(
+        "-c",
+        "--context-length",
+        type=whole(1),
+        metavar="N",
+        help="tokens that the model takes at once (default: as it was trained, from the counters)",
+    )
+    _add_epsilon_option(command)
+    command.add_argument(
+        "--outtype",
+        choices=OUTTYPES,
+        help="type of the matrices (default: f32; with --merge as in BASE.gguf)",
+    )
+    add_merge_option(command)
+    command.add_argument("--model-name", metavar="NAME", help="default: the checkpoint's file name")
+    command.add_argument(
+        "--metadata",
+        metavar="FILE.json",
+        help='author, license and so on: {"general.author": "...", "general.tags": ["..."]}',
+    )
+    command.add_argument(
+        "--rescue",
+        action="store_true",
+        help="take the model from a damaged checkpoint if all of it is there, or all but the end "
+        "of the last tensor, which becomes zero",
+    )
+    _add_gguf_options(command)
+
+
+def _inspect(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "--stats",
+        action="store_true",
+        help="read everything: smallest, largest, mean, standard deviation, zeros, NaN and "
+        "infinities of each tensor",
+    )
+    command.add_argument(
+        "--no-tensors", dest="tensors", action="store_false", help="leave out the table of tensors"
+    )
+    command.add_argument("--json", action="store_true", help="print the report as JSON")
+    command.add_argument(
+        "--html", metavar="OUT.html", help="write the report as a page for the browser"
+    )
+    command.add_argument("--force", action="store_true", help="replace OUT.html if it exists")
+    add_talk_options(command)
+
+
+def _verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument("output", metavar="OUT", help="the GGUF that was made from it")
+    add_merge_option(command)
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_talk_options(command)
+
+
+def _synth(command: argparse.ArgumentParser) -> None:
+    count = whole(0)
+    command.add_argument("output", metavar="OUT", help="the checkpoint to write")
+    sizes = command.add_argument_group("hyperparameters")
+    sizes.add_argument("--n-vocab", type=count, default=300, help="tokens (default: 300)")
+    sizes.add_argument("--n-embd", type=count, default=32, help="embedding length (default: 32)")
+    sizes.add_argument(
+        "--n-mult", type=count, default=32, help="feed-forward multiple (default: 32)"
+    )
+    sizes.add_argument("--n-head", type=count, default=4, help="attention heads (default: 4)")
+    sizes.add_argument("--n-layer", type=count, default=2, help="layers (default: 2)")
+    sizes.add_argument("--n-rot", type=count, help="rotated dimensions (default: as the trainer)")
+    state = command.add_argument_group("optimizer")
+    state.add_argument("--optimizer", choices=("adam", "lbfgs"), default="adam")
+    state.add_argument("--optimizer-version", type=int, choices=(0, 1), default=0)
+    state.add_argument(
+        "--with-params", action="store_true", help="version 1 with params, the layout of one commit"
+    )
+    state.add_argument("--past", type=whole(0, 2**31 - 1), default=0, help="losses kept")
+    state.add_argument("--lbfgs-m", type=whole(1, 2**31 - 1), default=6, help="corrections kept")
+    state.add_argument(
+        "--order",
+        choices=ORDERS,
+        default="scratch",
+        help="order of the parameters in the optimizer's vectors",
+    )
+    state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
+    add_synth_options(command)
+    command.add_argument("--seed", type=count, default=0, help="same seed, same bytes (default: 0)")
+    add_output_options(command)
+
+
+def _document(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--format",
+        choices=("markdown", "html", "ksy"),
+        default="markdown",
+        help="markdown (default), html, or ksy for Kaitai Struct",
+    )
+    place = command.add_mutually_exclusive_group()
+    place.add_argument("-o", "--output", metavar="OUT", help="the file to write (default: print)")
+    place.add_argument("--check", metavar="FILE", help="exit with 1 if FILE is not up to date")
+    add_output_options(command)

@@ -1,0 +1,1 @@
+"""GGUF as a file: one reader, bounded in time and memory, and the writer."""

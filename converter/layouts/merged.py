@@ -1,0 +1,187 @@
+"""From a LoRA checkpoint and its base model to the plan of a model with the changes added in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFValueType, Keys
+from gguf.quants import dequantize
+
+from converter.gguf_io import keys
+from converter.gguf_io.model import Model, ModelTensor
+from converter.layouts.trainer import ARCHITECTURE, STRING, U32, at, llama_key, model_tensors
+from converter.numeric.delta import Delta, F32Array, row_blocks
+from converter.numeric.encode import OUTTYPES, encoded, stored_type
+from converter.plan import Computed, Metadata, Plan, PlannedTensor
+from converter.progress import LOGGER
+from converter.version import __version__
+from ggcp_schema import FormatError
+from ggcp_schema.language.checks import shown
+
+_ELEMENT_BYTES = {
+    GGMLQuantizationType.F32: 4,
+    GGMLQuantizationType.F16: 2,
+    GGMLQuantizationType.BF16: 2,
+}
+"""Types of the base to which a change can be added."""
+
+_ANOTHER_BASE = "give the model that the checkpoint was trained on (finetune's --model-base)"
+
+_HEAD_COUNT = llama_key(Keys.Attention.HEAD_COUNT)
+_HEAD_COUNT_KV = llama_key(Keys.Attention.HEAD_COUNT_KV)
+_ROPE_DIMENSION_COUNT = llama_key(Keys.Rope.DIMENSION_COUNT)
+
+# fmt: off
+SIZES = (
+    (llama_key(Keys.LLM.BLOCK_COUNT), "hyperparameters.block_count", "n_layer"),
+    (llama_key(Keys.LLM.EMBEDDING_LENGTH), "hyperparameters.embedding_length", "n_embd"),
+    (llama_key(Keys.LLM.FEED_FORWARD_LENGTH), "feed_forward_length", "n_ff"),
+    (_HEAD_COUNT, "hyperparameters.head_count", "n_head"),
+    (_HEAD_COUNT_KV, "hyperparameters.head_count",
+        "n_head; finetune of that time knew no others for keys and values"),
+    (_ROPE_DIMENSION_COUNT, "hyperparameters.rope_dimension_count", "n_rot"),
+)
+"""Sizes in which base and checkpoint agree: key, place in the container, what it is called in C."""
+# fmt: on
+
+
+def merge_plan(container: Any, base: Model, *, outtype: str | None = None) -> Plan:
+    """Return the plan of the base model with the change of each of its tensors added.
+
+    All keys and all other tensors of the base stay as they are; only ``general.file_type`` follows
+    ``outtype``, and ``ggcp.version`` is added.
+
+    Args:
+        container: a parsed LoRA checkpoint.
+        base: the model that it was trained on.
+        outtype: one of OUTTYPES for the matrices, where vectors become F32; None for the types of
+            the base.
+
+    Raises:
+        FormatError: base and checkpoint do not fit, or the base is quantized.
+    """
+    deltas = {f"{name}.weight": Delta.of(pair) for _, name, pair in model_tensors(container.model)}
+    try:
+        _require_fit(container, base, deltas)
+    except FormatError as error:
+        error.file = base.source.label
+        raise
+    tensors = tuple(_planned(t, deltas.get(t.name), outtype) for t in base.tensors.values())
+    return Plan(ARCHITECTURE, tuple(_metadata(base, outtype)), tensors)
+
+
+def _require_fit(container: Any, base: Model, deltas: dict[str, Delta]) -> None:
+    architecture = base.value(Keys.General.ARCHITECTURE)
+    if architecture != ARCHITECTURE:
+        found = "none" if architecture is None else shown(architecture)
+        raise _misfit(base, Keys.General.ARCHITECTURE, f"'{ARCHITECTURE}'", found, _ANOTHER_BASE)
+    parts = base.value(Keys.Split.LLM_KV_SPLIT_COUNT, 0)
+    if parts not in (0, 1):
+        hint = "join its files first: llama-gguf-split --merge"
+        raise _misfit(base, Keys.Split.LLM_KV_SPLIT_COUNT, "a whole model", f"one of {parts}", hint)
+    sizes = container.hyperparameters
+    defaults = {  # as llama.cpp takes them where the key is missing
+        _HEAD_COUNT_KV: base.value(_HEAD_COUNT),
+        _ROPE_DIMENSION_COUNT: sizes.embedding_length // sizes.head_count,
+    }
+    for key, path, c_name in SIZES:
+        wanted = at(container, path)
+        if path == "feed_forward_length" and not sizes.block_count:
+            continue  # a model without layers has none
+        found = base.value(key, defaults.get(key))
+        if found != wanted:
+            words = f"{wanted}, as in the checkpoint ({c_name})"
+            raise _misfit(base, key, words, _number(found), _ANOTHER_BASE)
+    for name, delta in deltas.items():
+        _require_tensor(base, name, delta)
+
+
+def _number(found: Any) -> str:
+    if found is None:
+        return "no such key"
+    return f"{len(found)} numbers" if isinstance(found, tuple) else shown(found)
+
+
+def _misfit(base: Model, key: str, expected: str, found: str, hint: str) -> FormatError:
+    offset = base.keys[key].offset if key in base.keys else None
+    return FormatError(path=key, offset=offset, expected=expected, found=found, hint=hint)
+
+
+def _require_tensor(base: Model, name: str, delta: Delta) -> None:
+    vector = name.endswith("norm.weight")
+    wanted = (delta.inputs,) if vector else (delta.inputs, delta.outputs)
+    if name not in base.tensors:
+        raise FormatError(
+            path=name,
+            expected=f"a tensor of the dimensions {shown(wanted)}",
+            found="no such tensor",
+            hint=_ANOTHER_BASE,
+        )
+    tensor = base.tensors[name]
+    if tensor.data.shape != wanted:
+        raise FormatError(
+            path=name,
+            expected=f"the dimensions {shown(wanted)}, as in the checkpoint",
+            found=shown(tensor.data.shape),
+            hint=_ANOTHER_BASE,
+        )
+    if tensor.type not in _ELEMENT_BYTES:
+        raise FormatError(
+            path=name,
+            expected="F32, F16 or BF16",
+            found=tensor.type.name,
+            hint="nothing can be added to quantized weights: give the F32, F16 or BF16 model that "
+            "this one was made from, or make an adapter (without --merge), which runs with it",
+        )
+
+
+def _metadata(base: Model, outtype: str | None) -> Iterator[Metadata]:
+    changed = {keys.GGCP_VERSION: Metadata(keys.GGCP_VERSION, STRING, __version__)}
+    if outtype is not None:
+        file_type = OUTTYPES[outtype].file_type
+        changed[Keys.General.FILE_TYPE] = Metadata(Keys.General.FILE_TYPE, U32, int(file_type))
+        if OUTTYPES[outtype].type is GGMLQuantizationType.Q8_0:
+            key = Keys.General.QUANTIZATION_VERSION
+            changed[key] = Metadata(key, U32, GGML_QUANT_VERSION)
+    for key, entry in base.keys.items():
+        if key == Keys.General.ARCHITECTURE:
+            continue  # a plan names it by itself
+        if entry.metadata.type is GGUFValueType.ARRAY and not entry.metadata.value:
+            LOGGER.warning("%s of the base model is left out: an array without elements", key)
+            continue
+        yield changed.pop(key, entry.metadata)
+    yield from changed.values()
+
+
+def _planned(tensor: ModelTensor, delta: Delta | None, outtype: str | None) -> PlannedTensor:
+    shape, kind = tensor.data.shape, tensor.type
+    if delta is not None and outtype is not None:
+        kind = stored_type(shape, OUTTYPES[outtype])
+    if delta is None or (not delta.rank and kind is tensor.type):
+        return PlannedTensor(tensor.name, shape, (tensor.data,), kind)
+    merged = Computed(4 * delta.inputs * delta.outputs, _Merged(tensor, delta))
+    return encoded(tensor.name, shape, (merged,), kind)
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """The elements of a tensor of the base in F32, its change added in float64, rounded once."""
+
+    tensor: ModelTensor
+    delta: Delta
+
+    def __call__(self) -> Iterator[bytes]:
+        columns = self.delta.inputs
+        for first, count in row_blocks(self.delta.outputs, max(columns, self.delta.rank)):
+            base = self._base(first * columns, count * columns).reshape(count, columns)
+            with np.errstate(all="ignore"):  # what is not finite is counted where it is encoded
+                yield (base + self.delta.rows(first, count)).astype("<f4").tobytes()
+
+    def _base(self, first: int, count: int) -> F32Array:
+        span, kind = self.tensor.data, self.tensor.type
+        size = _ELEMENT_BYTES[kind]
+        data = span.source.read_at(span.offset + first * size, count * size)
+        return dequantize(np.frombuffer(data, np.uint8), kind)

@@ -1,0 +1,1 @@
+"""Arithmetic on float32: encodings, the change of a LoRA pair, statistics."""

@@ -1,0 +1,200 @@
+"""Weights as F32, F16, BF16 or Q8_0: in blocks of bounded size, on several cores, counted.
+
+Every value passes through here, also where it stays F32, so that no NaN or infinity goes by without
+being counted. In blocks that stay in the cache that takes no more time than a copy in the kernel,
+and the file is read once; copying in the kernel and counting apart would read it twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
+from gguf.quants import dequantize, quantize
+
+from converter.plan import Computed, Part, PlannedTensor
+from ggcp_schema import Span
+from ggcp_schema.language.source import BLOCK_BYTES
+
+_ROW_ELEMENTS = 4096
+"""Elements to a row for the gguf package, which works on 16 rows at once: 256 KiB stay cached."""
+
+_LARGEST = {
+    GGMLQuantizationType.F32: float(np.finfo(np.float32).max),
+    GGMLQuantizationType.F16: 65504.0,
+    GGMLQuantizationType.BF16: 3.3895313892515355e38,
+    GGMLQuantizationType.Q8_0: 65504.0 * 127,  # each block has its largest value / 127 as F16
+}
+"""Where nothing in a block is larger than this, everything stays finite."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outtype:
+    """A type in which a model is stored.
+
+    Attributes:
+        name: as on the command line.
+        file_type: the value of ``general.file_type`` (llama.h: ``llama_ftype``).
+        type: the type of the matrices; vectors stay F32.
+    """
+
+    name: str
+    file_type: LlamaFileType
+    type: GGMLQuantizationType
+
+
+# fmt: off
+OUTTYPES = {
+    outtype.name: outtype
+    for outtype in (
+        Outtype("f32", LlamaFileType.ALL_F32, GGMLQuantizationType.F32),
+        Outtype("f16", LlamaFileType.MOSTLY_F16, GGMLQuantizationType.F16),
+        Outtype("bf16", LlamaFileType.MOSTLY_BF16, GGMLQuantizationType.BF16),
+        Outtype("q8_0", LlamaFileType.MOSTLY_Q8_0, GGMLQuantizationType.Q8_0),
+    )
+}
+# fmt: on
+
+
+@dataclass
+class Tally:
+    """What of a tensor is not a finite number.
+
+    Attributes:
+        nans: values that are NaN in the checkpoint.
+        infinities: values that are infinite in the checkpoint.
+        lost: values that are finite there, but not in the type that they are stored in.
+    """
+
+    nans: int = 0
+    infinities: int = 0
+    lost: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of another part of the tensor."""
+        self.nans += other.nans
+        self.infinities += other.infinities
+        self.lost += other.lost
+
+
+def stored_type(shape: tuple[int, ...], outtype: Outtype) -> GGMLQuantizationType:
+    """Return the type of a tensor.
+
+    Vectors stay F32, and rows that Q8_0 cannot hold become F16, as in llama.cpp's own
+    ``convert_hf_to_gguf.py``.
+    """
+    if len(shape) == 1:
+        return GGMLQuantizationType.F32
+    block_elements, _size = GGML_QUANT_SIZES[outtype.type]
+    return GGMLQuantizationType.F16 if shape[0] % block_elements else outtype.type
+
+
+def encoded(
+    name: str, shape: tuple[int, ...], parts: tuple[Part, ...], kind: GGMLQuantizationType
+) -> PlannedTensor:
+    """Return a tensor whose F32 ``parts`` are stored as another type."""
+    encoding = Encoding(parts, kind)
+    tensor = PlannedTensor(name, shape, (), kind)
+    return PlannedTensor(name, shape, (Computed(tensor.length, encoding),), kind)
+
+
+class Encoding:
+    """The bytes of a tensor in the type that it is stored in.
+
+    Attributes:
+        tally: what was not finite when the bytes were last made.
+    """
+
+    def __init__(self, parts: tuple[Part, ...], kind: GGMLQuantizationType) -> None:
+        self._parts = parts
+        self._kind = kind
+        self.tally = Tally()
+
+    def __call__(self) -> Iterator[bytes]:
+        """Yield the bytes in order."""
+        self.tally = Tally()
+        # F32 is bound by the memory, not by the cores: threads would only take turns.
+        each = map if self._kind is GGMLQuantizationType.F32 else _in_order
+        for block, tally in each(self._encode, _blocks(self._parts)):
+            self.tally.add(tally)
+            yield block
+
+    def _encode(self, block: bytes) -> tuple[bytes, Tally]:
+        values = np.frombuffer(block, "<f4")
+        with np.errstate(all="ignore"):  # what overflows is counted instead
+            if self._kind is GGMLQuantizationType.F32:
+                return block, _tally(values, values, self._kind)
+            # Rows of one width, then what is left: blocks of Q8_0 know nothing of rows.
+            whole = len(values) // _ROW_ELEMENTS * _ROW_ELEMENTS
+            rows = [values[:whole].reshape(-1, _ROW_ELEMENTS), values[whole:].reshape(1, -1)]
+            data = [quantize(some, self._kind).reshape(-1) for some in rows if some.size]
+            made = data[0] if len(data) == 1 else np.concatenate(data)
+            return made.tobytes(), _tally(values, made, self._kind)
+
+
+def _tally(
+    values: npt.NDArray[np.float32], made: npt.NDArray[np.generic], kind: GGMLQuantizationType
+) -> Tally:
+    # NaN is neither below nor above anything, and min and max give it on.
+    if values.max() <= _LARGEST[kind] and values.min() >= -_LARGEST[kind]:
+        return Tally()
+    finite = np.isfinite(values)
+    nans = int(np.isnan(values).sum())
+    still = np.isfinite(dequantize(made, kind))
+    return Tally(nans, int((~finite).sum()) - nans, int((finite & ~still).sum()))
+
+
+def _blocks(parts: tuple[Part, ...]) -> Iterator[bytes]:
+    """Yield the bytes of all parts in blocks of BLOCK_BYTES; only the last is shorter."""
+    if len(parts) == 1 and isinstance(parts[0], Span):
+        yield from parts[0].blocks()
+        return
+    gathered = bytearray()
+    for part in parts:
+        for block in part.blocks():
+            gathered += block
+            while len(gathered) >= BLOCK_BYTES:
+                yield bytes(gathered[:BLOCK_BYTES])
+                del gathered[:BLOCK_BYTES]
+    if gathered:
+        yield bytes(gathered)
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # systems other than Linux
+        return os.cpu_count() or 1
+
+
+def _in_order(function: Callable[[bytes], T], blocks: Iterable[bytes]) -> Iterator[T]:
+    """Yield what a function makes of each block, in order, on a few cores at a time.
+
+    As many blocks are held as there are threads, and two more.
+    """
+    blocks = iter(blocks)
+    first = next(blocks, None)
+    if first is None:
+        return
+    second = next(blocks, None)
+    if second is None:  # not worth a thread
+        yield function(first)
+        return
+    threads = min(4, _cores())
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[T]] = deque(pool.submit(function, b) for b in (first, second))
+        for block in blocks:
+            waiting.append(pool.submit(function, block))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

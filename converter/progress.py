@@ -1,0 +1,20 @@
+"""How work is shown and what the user is told, without knowing who shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+LOGGER = logging.getLogger("ggcp")
+"""Notes to the user: what was assumed, estimated or left out, and what to do about it."""
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""Shows work: called with what is done and how many bytes that is; the result counts them."""
+
+
+@contextlib.contextmanager
+def silent(description: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show nothing."""
+    yield lambda _count: None

@@ -1,0 +1,133 @@
+"""A report as text for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from converter.numeric.statistics import Statistics
+from converter.report.advice import notes, steps, summary
+from converter.report.map import Part, file_parts
+from converter.report.report import Report, Tensor
+from converter.report.words import Section, number, sections
+
+_LEAST_CELLS, _MOST_CELLS = 10, 40  # of the map's bars
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_MOST_MAP_LINES = 24
+
+
+def as_text(report: Report, *, tensors: bool = True, width: int = 100, plain: bool = False) -> str:
+    """Return a report as text.
+
+    Args:
+        report: what to show.
+        tensors: whether the table of all tensors is part of it.
+        width: columns of the terminal; only the tables may be wider.
+        plain: whether only ASCII characters are used for drawing.
+    """
+    file, *others = sections(report)
+    blocks = [textwrap.fill(summary(report), width)]
+    blocks += [_section(section, width) for section in (file, *others)]
+    blocks.append(_map(report, width, plain))
+    if notes(report):
+        wrapped = (
+            textwrap.fill(n, width, initial_indent="  ", subsequent_indent="  ")
+            for n in notes(report)
+        )
+        blocks.append("\n".join(("Notes", *wrapped)))
+    if tensors and report.tensors:
+        blocks.append("\n".join(("Tensors", *_tensor_table(report.tensors, plain))))
+    if steps(report):
+        lines = (f"  # {step.purpose}\n  {step.command}" for step in steps(report))
+        blocks.append("\n".join(("What you can do next", *lines)))
+    return "\n\n".join(blocks)
+
+
+def _section(section: Section, width: int) -> str:
+    label_width = max(len(fact.label) for fact in section.facts)
+    margin = " " * (label_width + 4)
+    lines = [section.title]
+    for fact in section.facts:
+        head = f"  {fact.label.ljust(label_width)}  "
+        if fact.label == "name":  # wrapping would lose spaces of it
+            lines.append(head + fact.value)
+            continue
+        lines.append(
+            textwrap.fill(
+                fact.value,
+                max(width, len(margin) + 20),
+                initial_indent=head,
+                subsequent_indent=margin,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(lines)
+
+
+def _map(report: Report, width: int, plain: bool) -> str:
+    parts = file_parts(report)
+    shown = list(parts)
+    layers = [part for part in parts if part.kind == "layer"]
+    if len(parts) > _MOST_MAP_LINES and len(layers) > 1:
+        first, last = layers[0], layers[-1]
+        name = f"layers 0 to {len(layers) - 1}"
+        joined = Part(name, "layer", first.start, last.stop)
+        start = parts.index(first)
+        shown[start : start + len(layers)] = [joined]
+    label_width = max(len(part.label) for part in shown)
+    size_width = max(len(number(part.length)) for part in shown)
+    left = width - label_width - size_width - 6
+    cells = max(_LEAST_CELLS, min(_MOST_CELLS, left))
+    lines = ["Map of the file, to scale (bytes)"]
+    for part in shown:
+        head = f"  {part.label.ljust(label_width)}  {number(part.length).rjust(size_width)}  "
+        lines.append(f"{head}{_bar(part, report.length, cells, plain)}".rstrip())
+    return "\n".join(lines)
+
+
+def _bar(part: Part, length: int, cells: int, plain: bool) -> str:
+    """Return a bar as long as the part and where it is; at least a sliver."""
+    start = part.start * cells * 8 // max(length, 1)
+    stop = max(part.stop * cells * 8 // max(length, 1), start + 1)
+    drawn = []
+    for cell in range(-(-stop // 8)):
+        low, high = max(start, cell * 8), min(stop, cell * 8 + 8)
+        filled = max(high - low, 0)
+        if plain:
+            drawn.append("#" if filled >= 4 or (filled and stop - start < 8) else " ")
+        elif low > cell * 8 and filled:  # blocks are filled from the left only
+            drawn.append("▐" if filled >= 3 else "▕")
+        else:
+            drawn.append(_EIGHTHS[filled])
+    return "".join(drawn)
+
+
+def _tensor_table(tensors: tuple[Tensor, ...], plain: bool) -> Iterator[str]:
+    measured = any(tensor.statistics for tensor in tensors)
+    head = ("path", "name", "shape", "offset", "bytes", *_MEASURES * measured)
+    rows: list[tuple[str, ...]] = [head]
+    for tensor in tensors:
+        shape = (" x " if plain else " × ").join(map(str, tensor.shape)) or "none"
+        measures = _measures(tensor.statistics) if tensor.statistics else ()
+        where = (f"{tensor.offset:#x}", number(tensor.length))
+        rows.append((tensor.path, tensor.name or "-", shape, *where, *measures))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if column < 3 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield f"  {'  '.join(cells)}".rstrip()
+
+
+_MEASURES = ("min", "max", "mean", "std dev", "zeros", "NaN", "inf")
+
+
+def _measures(found: Statistics) -> tuple[str, ...]:
+    floats = (found.minimum, found.maximum, found.mean, found.deviation)
+    counts = (found.zeros, found.nan, found.infinities)
+    return (
+        *("-" if value is None else f"{value:.5g}" for value in floats),
+        *map(number, counts),
+    )

@@ -1,0 +1,292 @@
+"""Finds out in which order the parameters stand in a checkpoint's optimizer vectors.
+
+The order is not stored. Where the optimizer keeps x, the parameters themselves, it is the order
+whose slices are the model's tensors. Where it does not (version 1, Adam), two independent signs
+tell it: tokens that were never seen have second moments of exactly zero, so every zero lies in
+tok_embeddings; and second moments are alike within a tensor, so the right order spreads them least.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.layouts.trainer import STATE_TENSORS, model_tensors
+from ggcp_schema import Span
+from ggcp_schema.language.source import BLOCK_BYTES
+from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.order import Order, paths
+from ggcp_schema.tensor import element_count
+
+ELEMENT_BYTES = 4
+
+SAMPLE_BYTES = 1 << 16
+"""How much of each tensor is looked at when a sample will do."""
+
+MARGIN = 0.99
+"""The spread, or distance, of the best order must be below this part of that of the next."""
+
+NOISE = 1e-9
+"""A spread of log v, for each element, up to which all are equal: that much is rounding."""
+
+NOT_FLAT = ("past_loss_values", "memory_alpha", "memory_ys")
+"""Members of the optimizer's state that do not run over the parameters."""
+
+Slices = dict[str, tuple[int, int]]
+"""For each tensor's path where it starts and stops in a flat vector, in elements."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of the order.
+
+    Attributes:
+        candidates: the orders that the evidence allows; all three where there is none.
+        evidence: each sign in words.
+        settled: whether it makes no difference which of the candidates is taken: there is one, or
+            all give every tensor the same bytes.
+        indifferent: whether all three orders do, as when all moments are zero.
+    """
+
+    candidates: tuple[Order, ...]
+    evidence: tuple[str, ...]
+    settled: bool
+    indifferent: bool
+
+    @property
+    def contradiction(self) -> bool:
+        """Whether the signs exclude each other, so that no order is left."""
+        return not self.candidates
+
+    def __str__(self) -> str:
+        return ", ".join(self.evidence)
+
+
+def slices(container: Any, order: Order) -> Slices:
+    """Return where each tensor of the model stands in a flat vector of that order."""
+    counts = {
+        path: element_count(record.shape) for path, _name, record in model_tensors(container.model)
+    }
+    result: Slices = {}
+    start = 0
+    for path in paths(order, container.hyperparameters.block_count):
+        result[path] = (start, start + counts[path])
+        start += counts[path]
+    return result
+
+
+def find_order(container: Any, *, thorough: bool) -> Finding:
+    """Find the order of a training checkpoint.
+
+    Args:
+        container: a parsed training checkpoint.
+        thorough: whether everything is read, not only a sample of each tensor.
+    """
+    every = {order: slices(container, order) for order in Order}
+    state = container.optimizer.state
+    limit = None if thorough else SAMPLE_BYTES
+    if container.optimizer.type == OptimizerType.LBFGS:
+        candidates, evidence = _nearest(container, state.current_parameters.data, every, limit)
+    elif "parameters" in state:
+        candidates, evidence = _equal(container, state.parameters.data, every, limit)
+    else:
+        candidates, evidence = _from_moments(state.second_moments.data, every, limit)
+    indifferent = _alike(container, list(every.values()))
+    settled = indifferent or _alike(container, [every[order] for order in candidates])
+    return Finding(candidates, evidence, settled, indifferent)
+
+
+_Found = tuple[tuple[Order, ...], tuple[str, ...]]
+"""The candidates, and the evidence in words."""
+
+
+def part(span: Span, start: int, stop: int) -> Span:
+    """Return the elements from ``start`` to ``stop`` of a flat vector."""
+    offset = span.offset + ELEMENT_BYTES * start
+    return Span(span.source, offset, ELEMENT_BYTES * (stop - start), (stop - start,))
+
+
+def flat_vectors(data: Span, parameter_count: int) -> Iterator[Span]:
+    """Yield the flat vectors in the data of a member of the state: one, or L-BFGS' corrections."""
+    for start in range(0, data.length // ELEMENT_BYTES, parameter_count):
+        yield part(data, start, start + parameter_count)
+
+
+def _pairs(one: Span, other: Span, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+    length = one.length if limit is None else min(limit, one.length)
+    for done in range(0, length, BLOCK_BYTES):
+        count = min(BLOCK_BYTES, length - done)
+        yield (
+            one.source.read_at(one.offset + done, count),
+            other.source.read_at(other.offset + done, count),
+        )
+
+
+def _alike(container: Any, ways: list[Slices]) -> bool:
+    """Tell whether each tensor gets the same bytes of every vector, whichever way it is cut."""
+    if not ways:
+        return False
+    first, *others = ways
+    members = STATE_TENSORS[OptimizerType(container.optimizer.type)]
+    return all(
+        other == first
+        or all(
+            one == another
+            for member in members
+            if member not in NOT_FLAT
+            for x in flat_vectors(container.optimizer.state[member].data, container.parameter_count)
+            for path, place in first.items()
+            if place != other[path]
+            for one, another in _pairs(part(x, *place), part(x, *other[path]))
+        )
+        for other in others
+    )
+
+
+def _weights(container: Any) -> dict[str, Span]:
+    return {path: record.data for path, _name, record in model_tensors(container.model)}
+
+
+def _equal(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
+    weights = _weights(container)
+    candidates = tuple(
+        order
+        for order, where in every.items()
+        if all(
+            one == other
+            for path, place in where.items()
+            for one, other in _pairs(weights[path], part(x, *place), limit)
+        )
+    )
+    names = _names(candidates) if candidates else "no order"
+    return candidates, (f"x holds the model's tensors in {names}",)
+
+
+def _nearest(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
+    weights = _weights(container)
+    distances = {order: _distance(weights, x, where, limit) for order, where in every.items()}
+    candidates = _smallest(distances)
+    figures = ", ".join(f"{o.value} {distance:.4g}" for o, distance in distances.items())
+    return candidates, (
+        f"x is nearest to the model's tensors in {_names(candidates)} (distance: {figures})",
+    )
+
+
+def _distance(weights: Mapping[str, Span], x: Span, where: Slices, limit: int | None) -> float:
+    """Return the sum of the squared differences; a single one counts as 1 at most.
+
+    So what is not a number, or is far out, counts the same in all orders.
+    """
+    total = 0.0
+    for path, place in where.items():
+        for pair in _pairs(weights[path], part(x, *place), limit):
+            if pair[0] == pair[1]:
+                continue
+            one, other = (np.frombuffer(block, "<f4") for block in pair)
+            with np.errstate(all="ignore"):
+                difference = np.abs(one.astype(np.float64) - other)
+            np.putmask(difference, ~(difference < 1), 1)
+            np.putmask(difference, one.view("<u4") == other.view("<u4"), 0)  # also NaN
+            total += float(difference @ difference)
+    return total
+
+
+def _smallest(figures: Mapping[Order, float]) -> tuple[Order, ...]:
+    """Return the orders that are not clearly worse than the best."""
+    least = min(figures.values())
+    return tuple(o for o, figure in figures.items() if not least < MARGIN * figure)
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Count, mean and sum of squared deviations of log v over some elements with v > 0."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def __add__(self, other: _Spread) -> _Spread:
+        count = self.count + other.count
+        if not self.count or not other.count:
+            return self if self.count else other
+        apart = other.mean - self.mean
+        return _Spread(
+            count,
+            self.mean + apart * other.count / count,
+            self.squares + other.squares + apart**2 * self.count * other.count / count,
+        )
+
+
+def _from_moments(v: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
+    cuts = sorted({cut for where in every.values() for pair in where.values() for cut in pair})
+    measured = {start: _measure(part(v, start, stop), limit) for start, stop in pairwise(cuts)}
+    total = sum(spread.count for _zeros, spread in measured.values())
+    if not total:
+        return tuple(Order), ("nothing above zero was read in v",)
+    zeros = _by_zeros(measured, every)
+    if not any(count for count, _spread in measured.values()):
+        said = "no zeros were read in v"
+    elif zeros:
+        said = f"all zeros read in v lie in tok_embeddings in {_names(zeros)}"
+    else:
+        said = "zeros in v lie outside tok_embeddings in every order"
+    spreads = {order: _within(measured, where) / total for order, where in every.items()}
+    spreads = {order: spread if spread > NOISE else 0.0 for order, spread in spreads.items()}
+    narrowest = _smallest(spreads)
+    figures = ", ".join(f"{order.value} {spread:.4g}" for order, spread in spreads.items())
+    least = f"least in {_names(narrowest)}" if len(narrowest) < len(Order) else "as much in each"
+    evidence = (said, f"log v varies {least} ({figures})")
+    return tuple(o for o in (zeros or tuple(Order)) if o in narrowest), evidence
+
+
+def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
+    """Return how many elements are zero, and the spread of the others."""
+    zeros, spread = 0, _Spread()
+    if limit is not None:
+        span = part(span, 0, min(span.length, limit) // ELEMENT_BYTES)
+    for block in span.blocks():
+        values: npt.NDArray[Any] = np.frombuffer(block, "<f4")
+        zeros += values.size - int(np.count_nonzero(values))
+        with np.errstate(invalid="ignore"):
+            usable = values[(values > 0) & (values < np.inf)].astype(np.float64)
+        if usable.size:
+            logarithms = np.log(usable)
+            mean = float(logarithms.mean())
+            squares = float(((logarithms - mean) ** 2).sum())
+            spread += _Spread(usable.size, mean, squares)
+    return zeros, spread
+
+
+def _by_zeros(
+    measured: Mapping[int, tuple[int, _Spread]], every: Mapping[Order, Slices]
+) -> tuple[Order, ...]:
+    """Return the orders under which every zero lies in tok_embeddings; all if there is no zero."""
+    starts = [start for start, (zeros, _spread) in measured.items() if zeros]
+    return tuple(
+        order
+        for order, where in every.items()
+        if all(where["tok_embeddings"][0] <= s < where["tok_embeddings"][1] for s in starts)
+    )
+
+
+def _within(measured: Mapping[int, tuple[int, _Spread]], where: Slices) -> float:
+    """Return the squared deviations of log v from the mean of its tensor, over all tensors."""
+    starts = sorted(measured)
+    total = 0.0
+    for start, stop in where.values():
+        inside = starts[bisect_left(starts, start) : bisect_left(starts, stop)]
+        total += sum((measured[at][1] for at in inside), _Spread()).squares
+    return total
+
+
+def _names(orders: tuple[Order, ...]) -> str:
+    if len(orders) == len(Order):
+        return "every order alike"
+    names = " and ".join(order.value for order in orders)
+    return f"the order {names}" if len(orders) == 1 else f"the orders {names} alike"

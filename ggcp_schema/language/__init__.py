@@ -1,0 +1,1 @@
+"""The vocabulary in which the layouts are written."""

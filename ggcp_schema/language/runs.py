@@ -1,0 +1,208 @@
+"""Constructs for runs of bytes, repetitions, alignment and the end of the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from construct import Construct, ListContainer, Subconstruct
+
+from ggcp_schema.language.checks import ANOTHER, CUT, DAMAGED, compiled, shown
+from ggcp_schema.language.errors import FormatError
+
+
+def read(stream: Any, length: int) -> bytes:
+    """Read exactly ``length`` bytes; the end of the file is a FormatError."""
+    data: bytes = stream.read(length)
+    if len(data) != length:
+        raise FormatError(
+            offset=stream.tell() - len(data),
+            expected=f"{length} bytes",
+            found=f"{len(data)} bytes and the end of the file",
+            hint=CUT,
+        )
+    return data
+
+
+def require_bytes(stream: Any, length: int) -> None:
+    """Make sure that ``length`` bytes are left before they are allocated, looped over or skipped.
+
+    Raises:
+        FormatError: fewer are left.
+    """
+    offset = stream.tell()
+    left = max(stream.size - offset, 0)
+    if length > left:
+        raise FormatError(
+            offset=offset,
+            expected=f"{length} bytes",
+            found=f"{left} bytes and the end of the file",
+            hint=CUT,
+        )
+
+
+def _require_bytes_like(item: Any, offset: int) -> None:
+    if not isinstance(item, (bytes, bytearray, memoryview)):
+        raise FormatError(
+            offset=offset, expected="bytes", found=type(item).__name__, hint="give a bytes object"
+        )
+
+
+class Repeated(Subconstruct):  # type: ignore[misc]
+    """As many of the same as ``count`` says; each knows its index as ``this._index``."""
+
+    def __init__(self, count: Any, subcon: Any) -> None:
+        super().__init__(subcon)
+        self.count = count
+        self._count = compiled(count)
+
+    def repetitions(self, scope: Any) -> int:
+        """Return how many there are; ``scope`` is that of the struct around them."""
+        count: int = self._count(None, scope)
+        return count
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        count = self.repetitions(context)
+        offset = stream.tell()
+        least = count * self.subcon.least
+        if least > stream.size - offset:
+            raise FormatError(
+                offset=offset,
+                expected=f"{count} entries, which take at least {least} bytes",
+                found=f"{max(stream.size - offset, 0)} bytes and the end of the file",
+                hint="the file is cut short, or the count is damaged; look for a whole copy of it",
+            )
+        items = ListContainer()
+        outer = context.get("_index")
+        for index in range(count):
+            context["_index"] = index
+            try:
+                items.append(self.subcon._parse(stream, context, path))
+            except FormatError as error:
+                if error.partial is not None:
+                    items.append(error.partial)
+                error.partial = items
+                error.within(f"[{index}]")
+                raise
+        context["_index"] = outer
+        return items
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        count = self.repetitions(context)
+        try:
+            given = list(obj)
+        except TypeError as error:
+            raise FormatError(
+                offset=stream.tell(),
+                expected=f"a list with {count} entries",
+                found=type(obj).__name__,
+                hint="give a list",
+            ) from error
+        if len(given) != count:
+            raise FormatError(
+                offset=stream.tell(),
+                expected=f"{count} entries",
+                found=str(len(given)),
+                hint="give as many as the count says",
+            )
+        outer = context.get("_index")
+        for index, item in enumerate(given):
+            context["_index"] = index
+            try:
+                self.subcon._build(item, stream, context, path)
+            except FormatError as error:
+                error.within(f"[{index}]")
+                raise
+        context["_index"] = outer
+        return given
+
+
+class Bytes(Construct):  # type: ignore[misc]
+    """A run of bytes whose length another field says."""
+
+    def __init__(self, length: Any) -> None:
+        super().__init__()
+        self.length = length
+        self._length = compiled(length)
+
+    def _parse(self, stream: Any, context: Any, path: str) -> bytes:
+        length = self._length(None, context)
+        require_bytes(stream, length)
+        return read(stream, length)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        _require_bytes_like(obj, stream.tell())
+        length = self._length(None, context)
+        if len(obj) != length:
+            raise FormatError(
+                offset=stream.tell(),
+                expected=f"{length} bytes",
+                found=f"{len(obj)} bytes",
+                hint=ANOTHER,
+            )
+        stream.write(obj)
+
+
+class Signature(Construct):  # type: ignore[misc]
+    """Constant bytes."""
+
+    def __init__(self, signature: bytes) -> None:
+        super().__init__()
+        self.signature = signature
+        self.least = len(signature)
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> bytes:
+        offset = stream.tell()
+        found = stream.read(len(self.signature))
+        if found != self.signature:
+            raise FormatError(
+                offset=offset, expected=shown(self.signature), found=shown(found), hint=DAMAGED
+            )
+        return self.signature
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        stream.write(self.signature)
+        return self.signature
+
+
+class AlignTo(Construct):  # type: ignore[misc]
+    """Bytes up to the next multiple of ``alignment`` of the absolute offset in the file.
+
+    The writer seeks over them, so they are zero; another tool may have left something else, which
+    is kept. Building writes what was kept, or zeros where nothing was or its length is another.
+    """
+
+    def __init__(self, alignment: int) -> None:
+        super().__init__()
+        self.alignment = alignment
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> bytes:
+        return read(stream, -stream.tell() % self.alignment)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        length = -stream.tell() % self.alignment
+        if obj is not None:
+            _require_bytes_like(obj, stream.tell())
+        stream.write(obj if obj is not None and len(obj) == length else bytes(length))
+
+
+class End(Construct):  # type: ignore[misc]
+    """The end of the file: nothing may follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flagbuildnone = True
+
+    def _parse(self, stream: Any, context: Any, path: str) -> None:
+        offset = stream.tell()
+        if stream.read(1):
+            raise FormatError(
+                offset=offset,
+                expected="the end of the file",
+                found=f"{stream.size - offset} bytes more",
+                hint="something was appended, or the file is damaged; look for another copy",
+            )
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        return None

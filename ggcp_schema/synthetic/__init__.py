@@ -1,0 +1,8 @@
+"""Complete synthetic checkpoints of any size, written through the structs that parse real ones."""
+
+from __future__ import annotations
+
+from ggcp_schema.synthetic.lora import SyntheticLora
+from ggcp_schema.synthetic.training import Synthetic
+
+__all__ = ["Synthetic", "SyntheticLora"]

@@ -1,0 +1,164 @@
+"""Plans of every kind are written as they say and verified as they say."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import GGMLQuantizationType, GGUFValueType
+from gguf_bytes import ARRAY, F32, STRING, U32, Gguf, Key, Tensor, read
+
+from converter import ConversionError, Writing, Written
+from converter.gguf_io.comparison import differences
+from converter.plan import Computed, Metadata, Plan, PlannedTensor
+from converter.use_cases.carry_out import carry_out
+from ggcp_schema import Source, Span
+
+FLOATS = struct.pack("<10f", *range(10))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    path = tmp_path / "source"
+    path.write_bytes(b"xxx" + FLOATS)
+    with Source.open(path) as source:
+        yield source
+
+
+def span(source: Source, start: int, stop: int) -> Span:
+    return Span(source, 3 + 4 * start, 4 * (stop - start), (stop - start,))
+
+
+@pytest.fixture
+def plan(source: Source) -> Plan:
+    """Parts of all kinds, in another order than in the source."""
+    doubled = struct.pack("<2f", 8, 10)
+    return Plan(
+        "llama",
+        (
+            Metadata(
+                "a.texts", GGUFValueType.ARRAY, ("é", "", "c"), element_type=GGUFValueType.STRING
+            ),
+            Metadata(
+                "a.numbers", GGUFValueType.ARRAY, [0.1, 2.5], element_type=GGUFValueType.FLOAT32
+            ),
+            Metadata("a.number", GGUFValueType.UINT32, 7),
+        ),
+        (
+            PlannedTensor(
+                "mixed.weight",
+                (3, 2),
+                (
+                    span(source, 8, 10),
+                    Computed(8, lambda: [doubled[:3], doubled[3:]]),
+                    span(source, 0, 2),
+                ),
+            ),
+            PlannedTensor("one.weight", (1,), (span(source, 3, 4),)),
+        ),
+    )
+
+
+MIXED = struct.pack("<6f", 8, 9, 8, 10, 0, 1)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_written_as_planned(verify: bool, plan: Plan, source: Source, folder: Path) -> None:
+    output = folder / "out.gguf"
+    written = carry_out(plan, source, output, Writing(verify=verify))
+    assert written == Written(str(output), 2, output.stat().st_size)
+    tenth = struct.unpack("<f", struct.pack("<f", 0.1))[0]
+    assert read(output) == Gguf(
+        [
+            Key("general.architecture", STRING, "llama"),
+            Key("a.texts", ARRAY, (STRING, ["é", "", "c"])),
+            Key("a.numbers", ARRAY, (F32, [tenth, 2.5])),
+            Key("a.number", U32, 7),
+        ],
+        [
+            Tensor("mixed.weight", (3, 2), MIXED),
+            Tensor("one.weight", (1,), struct.pack("<f", 3)),
+        ],
+    )
+    assert list(differences(plan, output)) == []
+
+
+def changed(gguf: Gguf, name: str, value: Any) -> bytes:
+    gguf.key(name).value = value
+    return gguf.to_bytes()
+
+
+def test_arrays_are_compared(plan: Plan, source: Source, folder: Path) -> None:
+    output = folder / "out.gguf"
+    carry_out(plan, source, output, Writing())
+    cases = [
+        ("a.texts", (STRING, ["é", "c"]), "key a.texts: expected 3 elements, found 2"),
+        ("a.texts", (STRING, ["é", "", "d"]), "key a.texts[2]: expected b'c', found b'd'"),
+        (
+            *("a.texts", (U32, [1])),
+            "key a.texts: expected the type ARRAY of STRING, found ARRAY of UINT32",
+        ),
+        (
+            *("a.numbers", (F32, [0.25, 2.5])),
+            "key a.numbers[0]: expected 0.10000000149011612, found 0.25",
+        ),
+    ]
+    for name, value, complaint in cases:
+        (folder / "changed.gguf").write_bytes(changed(read(output), name, value))
+        assert list(differences(plan, folder / "changed.gguf")) == [complaint]
+
+
+def test_computed_bytes_are_compared(plan: Plan, source: Source, folder: Path) -> None:
+    output = folder / "out.gguf"
+    carry_out(plan, source, output, Writing())
+    whole = output.read_bytes()
+    at = whole.index(MIXED) + 13
+    (folder / "changed.gguf").write_bytes(whole[:at] + b"\x07" + whole[at + 1 :])
+    assert list(differences(plan, folder / "changed.gguf")) == [
+        f"tensor mixed.weight: the data differ from byte {at:#x} of the file on"
+    ]
+
+
+def test_disk_that_loses_a_bit(
+    plan: Plan, source: Source, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written is not what is read: nothing is kept."""
+    from converter.gguf_io import writer
+
+    write_at = writer.write_at
+    monkeypatch.setattr(
+        writer,
+        "write_at",
+        lambda target, data, offset: write_at(target, bytes([data[0] ^ 1]) + data[1:], offset),
+    )
+    with pytest.raises(ConversionError) as caught:
+        carry_out(plan, source, folder / "out.gguf", Writing(verify=True))
+    assert str(caught.value).startswith(
+        f"{folder / 'out.gguf'}: expected the file to be what was planned, found a difference: "
+        "tensor mixed.weight: the data differ from byte 0x"
+    )
+    assert str(caught.value).endswith(
+        " of the file on; nothing was kept; the disk may be failing, so write to another one"
+    )
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", [0, 4, 12])
+def test_plan_that_contradicts_itself(length: int, source: Source, folder: Path) -> None:
+    """A defect of this program, not of the file."""
+    tensor = PlannedTensor("one.weight", (2,), (Computed(length, lambda: [bytes(length)]),))
+    with pytest.raises(RuntimeError, match=f"one.weight: {length} bytes, not 8"):
+        carry_out(Plan("llama", (), (tensor,)), source, folder / "out.gguf", Writing())
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0])
+def test_other_types(kind: GGMLQuantizationType, source: Source, folder: Path) -> None:
+    data = bytes(range(1, 129 if kind.name == "F16" else 69))
+    tensor = PlannedTensor("a.weight", (32, 2), (Computed(len(data), lambda: [data]),), kind)
+    plan = Plan("llama", (), (tensor,))
+    carry_out(plan, source, folder / "out.gguf", Writing(verify=True))
+    assert (folder / "out.gguf").read_bytes().endswith(data + bytes(-len(data) % 32))

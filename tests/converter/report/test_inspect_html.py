@@ -1,0 +1,300 @@
+"""The page of `ggcp inspect --html`: well-formed, self-contained, escaped, and of bounded size."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import struct
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import run
+from packed import checkpoint
+from reference.checkpoint import read
+
+from converter.report.html import as_html
+from converter.report.report import inspect
+from converter.report.style import STYLE
+
+VOID = {"meta"}
+TRUNCATED = "v0_lbfgs_truncated_master43033b7bb"
+REAL = [
+    "v0_adam_one",
+    "v0_adam_11layers",
+    "v0_adam_past3_patched",
+    "v0_lbfgs_patched",
+    "v1_adam_past3",
+    "v1params_adam_default",
+    "ggcl_v1_adam_1a5f0a30e",
+    TRUNCATED,
+]
+
+
+class Page(HTMLParser):
+    """What is in a page; every element must be closed where it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.text = text
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, attrs)
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert "svg" in self.open, f"<{tag}/> is only closed inside of SVG"
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.words.setdefault(self.open[-1], []).append(data)
+
+    def of(self, tag: str, kind: str = "") -> list[dict[str, str | None]]:
+        return [a for name, a in self.elements if name == tag and (a.get("class") or "") == kind]
+
+
+def page_of(path: Path, *, stats: bool = True) -> Page:
+    return Page(as_html(inspect(path, stats=stats)))
+
+
+@pytest.mark.parametrize("stats", [False, True])
+@pytest.mark.parametrize("name", REAL)
+def test_the_page_is_well_formed_and_needs_nothing(name: str, stats: bool, fixtures: Path) -> None:
+    page = page_of(fixtures / f"{name}.bin", stats=stats)
+    assert page.text.startswith("<!DOCTYPE html>")
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"}
+    for tag, attributes in page.elements:
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        assert not {"src", "href", "srcset", "xlink:href", "action"} & set(attributes)
+    assert "://" not in page.text
+    assert not re.search(r"url\(|@import|javascript:", page.text)
+    assert page.of("html") == [{"lang": "en"}]
+    assert {"charset": "utf-8"} in page.of("meta")
+    for drawing in ("map", "histogram"):
+        for attributes in page.of("svg", drawing):
+            assert attributes["role"] == "img"
+            assert attributes["aria-label"]
+    assert len(page.text) < 400_000
+    assert bool(page.of("svg", "histogram")) is stats
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_map_is_to_scale_and_without_holes(name: str, fixtures: Path) -> None:
+    path = fixtures / f"{name}.bin"
+    page = page_of(path, stats=False)
+    for row in ("0", "76"):  # the file; the model
+        cells = [a for tag, a in page.elements if tag == "svg" and a.get("y") == row]
+        assert cells
+        end = 0.0
+        for attributes in cells:
+            assert float((attributes["x"] or "").rstrip("%")) == pytest.approx(end, abs=0.02)
+            end += float((attributes["width"] or "").rstrip("%"))
+        assert end == pytest.approx(100, abs=0.05)
+    assert len(page.words["title"]) > 5
+
+
+def test_widths_are_those_of_the_tensors(fixtures: Path) -> None:
+    path = fixtures / "v0_adam_one.bin"
+    page = page_of(path, stats=False)
+    vector = read(path).optimizer.vectors["m"].nbytes
+    cells = [a for tag, a in page.elements if tag == "svg" and a.get("y") == "0"]
+    widths = [float((a["width"] or "").rstrip("%")) for a in cells]
+    share = 100 * vector / path.stat().st_size
+    assert sum(abs(width - share) < 0.02 for width in widths) == 7  # x, g1, g2, m, v, mh, vh
+
+
+HOSTILE = [
+    b"<script>alert(1)<",  # no name holds a slash
+    b'"><img src=x onerror=alert(1)>.bin',
+    b"&lt;b&gt; '.bin",
+    b"two\nlines\r\t.bin",
+    b"\xff\xfe.bin",
+    "\u202egpj.bin".encode(),
+    b"--no-tensors",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("cut", [False, True])
+def test_hostile_names_are_text(name: bytes, cut: bool, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+    data = checkpoint(n_layer=1).data
+    path.write_bytes(data[:-1] if cut else data)
+    page = page_of(path)
+    assert page.text.encode("utf-8")
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "img", "b"}
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    [heading] = page.words["h1"]
+    assert heading.isprintable()
+    if name.decode("utf-8", "replace").isprintable() and b"\xff" not in name:
+        assert heading == name.decode()
+        assert f"{tmp_path}/{name.decode()}" in "".join(page.words["td"])
+
+
+def test_hostile_numbers(tmp_path: Path) -> None:
+    whole = checkpoint(1, past=3)
+    nan, infinite = struct.pack("<f", math.nan), struct.pack("<f", -math.inf)
+    data = bytearray(whole.data)
+    for field in ("best_loss", "previous_loss"):
+        start, length = whole.fields[f"optimizer.state.{field}"]
+        data[start : start + length] = nan
+    for field in ("model.norm", "optimizer.state.past_loss_values", "model.output"):
+        start, length = whole.fields[f"{field}.data"]
+        data[start : start + length] = infinite * (length // 4)
+    path = tmp_path / "numbers.bin"
+    path.write_bytes(data)
+    page = page_of(path)
+    assert page.of("td", "alarm") == [{"class": "alarm"}] * 3
+    assert "NaN" not in "".join(re.findall(r' d="([^"]*)"', page.text))
+    assert not re.search(r'd="[^"]*(nan|inf)', page.text)
+    assert "Past losses" not in page.words["h2"]
+
+
+def test_histograms_hold_what_numpy_counts(fixtures: Path) -> None:
+    path = fixtures / "v0_adam_one.bin"
+    page = page_of(path)
+    paths = [a["d"] for tag, a in page.elements if tag == "path" and a.get("class") == "bars"]
+    first = read(path).tensors["tok_embeddings.weight"].astype(np.float64)
+    labels = [a["aria-label"] or "" for a in page.of("svg", "histogram")]
+    low, high = re.findall(r"from (\S+) to (\S+)", labels[0])[0]
+    assert float(low) == pytest.approx(first.min(), rel=1e-3)
+    assert float(high) >= first.max() * 0.999
+    assert all(drawn and drawn.startswith("M") for drawn in paths)
+    # Norms of nine kinds of tensors, then one histogram for each tensor that exists.
+    assert len(paths) == 9 + 21 + 7
+
+
+def test_norms_by_layer(fixtures: Path) -> None:
+    path = fixtures / "v0_adam_11layers.bin"
+    page = page_of(path)
+    tensors = read(path).tensors
+    for kind in ("attention.wq", "feed_forward.w2", "ffn_norm"):
+        norms = [
+            float(np.linalg.norm(tensors[f"layers.{i}.{kind}.weight"].astype(np.float64)))
+            for i in range(11)
+        ]
+        label = f"Norms of {kind} by layer: {min(norms):.4g} to {max(norms):.4g}"
+        assert sum(attributes.get("aria-label") == label for attributes in page.of("svg")) == 1
+    assert "Weight norms by layer" not in page_of(path, stats=False).words["h2"]
+
+
+def test_past_losses(fixtures: Path) -> None:
+    page = page_of(fixtures / "v1_adam_past3.bin", stats=False)
+    losses = read(fixtures / "v1_adam_past3.bin").optimizer.vectors["pf"]
+    [line] = page.of("path", "line")
+    points = re.findall(r"([\d.]+) ([\d.]+)", line["d"] or "")
+    heights = 100 * (losses.max() - losses) / (losses.max() - losses.min())
+    assert [float(x) for x, _ in points] == [0, 500, 1000]
+    assert [float(y) for _, y in points] == pytest.approx(heights.tolist(), abs=0.01)
+    assert "iteration 28" in page.words["span"]
+    assert "not mean" not in page.text.replace("no mean", "not mean")
+    old = page_of(fixtures / "v0_adam_past3_patched.bin", stats=False)
+    assert "This layout stores no mean loss" in old.text
+
+
+def test_a_damaged_file_says_so_first(fixtures: Path) -> None:
+    page = page_of(fixtures / f"{TRUNCATED}.bin")
+    assert "This file is damaged." in page.words["strong"]
+    assert "model.layers[0].feed_forward.w3.padding" in page.words["code"]
+    assert page.text.index("This file is damaged.") < page.text.index("Map of the file")
+
+
+def test_a_page_of_36003_tensors_stays_small(tmp_path: Path) -> None:
+    path = tmp_path / "many.bin"
+    path.write_bytes(checkpoint(1, n_layer=4000).data)
+    report = inspect(path, stats=True)
+    assert len(report.model_tensors) == 36_003
+    page = Page(as_html(report))
+    assert len(page.text) < 1_000_000
+    assert "Layer 0 " in page.words["summary"]
+    assert "Layer 3999 " in page.words["summary"]
+    assert "Layer 50 to layer 3949: 3,900 more" in page.text
+    assert sum(tag == "details" for tag, _ in page.elements) == 100 + 2
+    assert len(page.of("rect", "attention")) < 200
+    assert Page(as_html(report, tensors=False)).words["h2"][-1] == "Weight norms by layer"
+
+
+class TestFile:
+    def test_it_is_written_and_named(self, fixtures: Path, folder: Path) -> None:
+        page = folder / "page.html"
+        done = run("inspect", fixtures / "v0_adam_one.bin", "--html", page)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == f"{page}: {page.stat().st_size} bytes\n"
+        assert page.read_text("utf-8") == as_html(inspect(fixtures / "v0_adam_one.bin"))
+        assert [path.name for path in folder.iterdir()] == ["page.html"]
+
+    def test_json_goes_with_it(self, fixtures: Path, folder: Path) -> None:
+        done = run("inspect", fixtures / "v0_adam_one.bin", "--json", "--html", folder / "p.html")
+        assert done.stdout.startswith('{\n  "format": 1,')
+        assert (folder / "p.html").exists()
+
+    def test_an_existing_file_is_only_replaced_by_force(self, fixtures: Path, folder: Path) -> None:
+        page = folder / "page.html"
+        page.write_text("mine")
+        arguments = ("inspect", fixtures / "v0_adam_one.bin", "--html", page)
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"ggcp: {page}: expected a name that is free, found a file of that name; "
+            "give another name, or --force to replace it\n"
+        )
+        assert page.read_text() == "mine"
+        assert run(*arguments, "--force").returncode == 0
+        assert page.read_text("utf-8").startswith("<!DOCTYPE html>")
+
+    def test_the_checkpoint_is_never_written_to(self, folder: Path) -> None:
+        path = folder / "in.bin"
+        path.write_bytes(checkpoint().data)
+        done = run("inspect", path, "--html", path, "--force")
+        assert done.returncode == 1
+        assert "the input itself" in done.stderr
+        assert path.read_bytes() == checkpoint().data
+
+    def test_a_missing_folder(self, fixtures: Path, folder: Path) -> None:
+        done = run("inspect", fixtures / "v0_adam_one.bin", "--html", folder / "no" / "page.html")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "make the folder first" in done.stderr
+        assert list(folder.iterdir()) == []
+
+    def test_of_a_damaged_file_it_is_written_too(self, fixtures: Path, folder: Path) -> None:
+        page = folder / "page.html"
+        done = run("inspect", fixtures / f"{TRUNCATED}.bin", "--html", page)
+        assert done.returncode == 1
+        assert "This file is damaged." in page.read_text("utf-8")
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_can_be_read_on_its_background(scheme: int) -> None:
+    """WCAG 2.1 AA: 4.5 to 1 for text."""
+    block = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[scheme]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+    fills = ("numbers", "table", "attention", "feed", "even", "odd", "unread")
+    pairs = [("ink", fill) for fill in (*fills, "paper", "card", "alarm-paper")]
+    pairs += [(text, on) for text in ("quiet", "link", "alarm") for on in ("paper", "card")]
+    pairs.append(("alarm", "alarm-paper"))
+    for text, background in pairs:
+        one, other = sorted(_luminance(colours[name]) for name in (text, background))
+        assert (other + 0.05) / (one + 0.05) >= 4.5, (text, background)
