@@ -10,16 +10,13 @@ from typing import Any
 
 import numpy as np
 from construct import Construct, Container, Switch, Tell, this
-from construct.core import FormatField
 from gguf import GGUFValueType
 
 from converter.gguf_io.limits import MOST_ELEMENTS, TOO_LARGE, read_texts, require
 from ggcp_schema import FormatError, Source
 from ggcp_schema.language.checks import Check, one_of, value
-from ggcp_schema.language.fields import U32, Struct, field
+from ggcp_schema.language.fields import U32, U64, Struct, field
 from ggcp_schema.language.runs import Signature, read
-
-U64 = FormatField("<", "Q")
 
 _SCALARS = {
     GGUFValueType.UINT8: "<u1",

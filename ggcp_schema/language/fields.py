@@ -1,40 +1,72 @@
-"""The small vocabulary in which the layouts are written.
+"""Numbers, named fields, and the structs of fields that the layouts are.
 
-Every construct here parses and builds, knows the path and the byte offset of what is wrong, and
-can be walked: a Struct has ``subcons``, a Field its name, C name, meaning and checks, and all
-conditions, counts and shapes are ``this`` expressions that can be printed.
+A field knows the path and the byte offset of what is wrong with it, when parsing and when building.
+All conditions, counts and shapes are ``this`` expressions, which can be printed.
 """
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import takewhile
 from typing import Any
 
-from construct import Computed, Container, Renamed
+from construct import Container, Renamed
 from construct import Struct as ConstructStruct
 from construct.core import FormatField
 
 from ggcp_schema.language.checks import ANOTHER, CUT, DAMAGED, Check, compiled, shown
+from ggcp_schema.language.constructs import Computed, Described, Member
 from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.runs import read
 
-U8 = FormatField("<", "B")
-U32 = FormatField("<", "L")
-I32 = FormatField("<", "l")
-I64 = FormatField("<", "q")
-F32 = FormatField("<", "f")
 
-_NUMBERS = {
-    "B": "a whole number from 0 to 255",
-    "L": "a whole number from 0 to 4294967295",
-    "l": "a whole number from -2147483648 to 2147483647",
-    "q": "a whole number of 64 bits",
-    "f": "a number that a float32 can hold",
-}
+class Number(Described, FormatField):  # type: ignore[misc]
+    """A little-endian number of fixed size.
+
+    Attributes:
+        type_name: ``u32`` and the like.
+        values: what it can hold, in words.
+    """
+
+    def __init__(self, code: str, type_name: str, values: str) -> None:
+        super().__init__("<", code)
+        self.type_name = type_name
+        self.values = values
+        self.size: int = self.length
+        self._packer = struct.Struct(self.fmtstr)
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        return self._packer.unpack(read(stream, self.size))[0]
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        try:
+            data = self._packer.pack(obj)
+        except (struct.error, OverflowError, TypeError) as error:
+            raise FormatError(
+                offset=stream.tell(), expected=self.values, found=shown(obj), hint=ANOTHER
+            ) from error
+        stream.write(data)
+
+
+class Float(Number):
+    """A floating-point number; building writes a NaN with the very bytes that were parsed."""
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        data = read(stream, self.size)
+        (found,) = self._packer.unpack(data)
+        return found if found == found else NotANumber(data)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        if isinstance(obj, NotANumber):
+            stream.write(obj.payload)
+        else:
+            super()._build(obj, stream, context, path)
 
 
 class NotANumber(float):
-    """A NaN that remembers its four bytes, so that building writes the same NaN again."""
+    """A NaN that remembers its bytes."""
 
     payload: bytes
 
@@ -43,6 +75,14 @@ class NotANumber(float):
         self = super().__new__(cls, "nan")
         self.payload = payload
         return self
+
+
+U8 = Number("B", "u8", "a whole number from 0 to 255")
+U32 = Number("L", "u32", "a whole number from 0 to 4294967295")
+U64 = Number("Q", "u64", "a whole number from 0 to 18446744073709551615")
+I32 = Number("l", "i32", "a whole number from -2147483648 to 2147483647")
+I64 = Number("q", "i64", "a whole number of 64 bits")
+F32 = Float("f", "f32", "a number that a float32 can hold")
 
 
 class Field(Renamed):  # type: ignore[misc]
@@ -69,14 +109,20 @@ class Field(Renamed):  # type: ignore[misc]
     ) -> None:
         super().__init__(subcon, newname=name, newdocs=docs)
         self.c_name = c_name
+        self.checks = checks
         self.derived = derived
         self.because = because
         self._derive = None if derived is None else compiled(derived)
-        self.checks = checks
-        if derived is not None:
-            self.flagbuildnone = True
+        self.flagbuildnone |= derived is not None
 
-    def check(self, found: Any, scope: Mapping[str, Any], offset: int | None) -> None:
+    @property
+    def parser(self) -> Callable[[Any, Any, str], Any]:
+        """What parses it: where nothing is asserted, its construct, without a detour."""
+        asserted = self.derived is not None or self.checks
+        parse: Callable[[Any, Any, str], Any] = self._parse if asserted else self.subcon._parse
+        return parse
+
+    def _check(self, found: Any, scope: Mapping[str, Any], offset: int) -> None:
         """Raise FormatError unless the value agrees with the fields before it."""
         if self._derive is not None:
             wanted = self._derive(None, scope)
@@ -88,25 +134,28 @@ class Field(Renamed):  # type: ignore[misc]
         for check in self.checks:
             check(found, scope, offset)
 
-    @property
-    def checked(self) -> bool:
-        """Whether anything is asserted about the value."""
-        return self._derive is not None or bool(self.checks)
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        offset = stream.seek(0, os.SEEK_CUR)  # unlike tell(), without a system call
+        found = context[self.name] = self.subcon._parse(stream, context, path)
+        self._check(found, context, offset)
+        return found
 
-    def check_given(self, given: Any, scope: Mapping[str, Any], offset: int) -> None:
-        """Raise FormatError unless the value to build agrees with the fields before it."""
-        try:
-            self.check(given, scope, offset)
-        except FormatError as error:
-            if error.hint == DAMAGED:  # there is no file yet
-                error.hint = ANOTHER
-            raise
-
-    def value_to_build(self, given: Any, scope: Mapping[str, Any]) -> Any:
-        """Return what is to be written: the derived value, or the one that was given."""
-        if self._derive is not None:
-            return self._derive(None, scope)
-        return given
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        """Write what is derived, or else what was given; return what then stands there."""
+        offset = stream.tell()
+        given = obj if self._derive is None else self._derive(None, context)
+        if not self.subcon.flagbuildnone:
+            require_value(given, offset)
+        context[self.name] = given
+        built = self.subcon._build(given, stream, context, path)
+        if given is not None:
+            try:
+                self._check(given, context, offset)
+            except FormatError as error:
+                if error.hint == DAMAGED:  # there is no file yet
+                    error.hint = ANOTHER
+                raise
+        return given if built is None else built
 
 
 def field(name: str, subcon: Any, c_name: str, docs: str, *checks: Check) -> Field:
@@ -132,72 +181,6 @@ def computed(name: str, expression: Any, c_name: str, docs: str) -> Field:
     return Field(name, Computed(expression), c_name, docs)
 
 
-class _Run:
-    """Consecutive fields of fixed size: one read and one unpack for all of them."""
-
-    def __init__(self, fields: list[Field]) -> None:
-        self.fields = fields
-        self.packer = struct.Struct("<" + "".join(f.subcon.fmtstr[1:] for f in fields))
-        self.least = self.packer.size
-        sizes = [f.subcon.length for f in fields]
-        self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        self._checked = [
-            (f, index, start)
-            for index, (f, start) in enumerate(zip(fields, self.starts, strict=True))
-            if f.checked
-        ]
-        self._names = [f.name for f in fields]
-        self._floats = any(f.subcon.fmtstr[1:] == "f" for f in fields)
-
-    def parse(self, stream: Any, obj: Any, scope: Any) -> None:
-        data = stream.read(self.least)
-        if len(data) != self.least:
-            self._cut(stream.tell() - len(data), len(data))
-        values = self.packer.unpack(data)
-        if self._floats:
-            values = tuple(
-                item if item == item else NotANumber(data[start : start + 4])
-                for item, start in zip(values, self.starts, strict=True)
-            )
-        for name, item in zip(self._names, values, strict=True):
-            obj[name] = item
-            scope[name] = item
-        for member, index, start in self._checked:
-            try:
-                member.check(values[index], scope, None)
-            except FormatError as error:
-                for name in self._names[index:]:
-                    del obj[name]  # what is wrong, and what was not checked, was not parsed
-                error.offset = stream.tell() - self.least + start
-                error.within(member.name)
-                raise
-
-    def _cut(self, offset: int, found: int) -> None:
-        starts = zip(self.fields, self.starts, strict=True)
-        member, start = [pair for pair in starts if pair[1] <= found][-1]
-        raise FormatError(
-            path=member.name,
-            offset=offset + start,
-            expected=f"{member.subcon.length} bytes",
-            found=f"{found - start} bytes and the end of the file",
-            hint=CUT,
-        )
-
-    def build(self, obj: Any, stream: Any, scope: Any) -> None:
-        for member in self.fields:
-            item = member.value_to_build(obj.get(member.name), scope)
-            offset = stream.tell()
-            try:
-                require_value(item, offset)
-                packed = _packed(member.subcon, item, offset)
-                member.check_given(item, scope, offset)
-            except FormatError as error:
-                error.within(member.name)
-                raise
-            scope[member.name] = item
-            stream.write(packed)
-
-
 def require_value(item: Any, offset: int) -> None:
     """Raise FormatError unless whoever builds gave a value."""
     if item is None:
@@ -209,85 +192,49 @@ def require_value(item: Any, offset: int) -> None:
         )
 
 
-def _packed(subcon: Any, item: Any, offset: int) -> bytes:
-    kind = subcon.fmtstr[1:]
-    if isinstance(item, NotANumber) and kind == "f":
-        return item.payload
-    try:
-        return struct.pack(subcon.fmtstr, item)
-    except (struct.error, OverflowError, TypeError) as error:
-        raise FormatError(
-            offset=offset, expected=_NUMBERS[kind], found=shown(item), hint=ANOTHER
-        ) from error
-
-
-class _Member:
-    """One field that is not of fixed size."""
-
-    def __init__(self, member: Field) -> None:
-        self.field = member
-        self.name = member.name
-        self.subcon = member.subcon
-        self.checked = member.checked
-        self.least: int = getattr(member.subcon, "least", 0)
-
-    def parse(self, stream: Any, obj: Any, scope: Any) -> None:
-        offset = stream.tell() if self.checked else None
-        try:
-            item = self.subcon._parse(stream, scope, "")
-            if self.checked:
-                scope[self.name] = item
-                self.field.check(item, scope, offset)
-        except FormatError as error:
-            if error.partial is not None:
-                obj[self.name] = error.partial
-            error.within(self.name)
-            raise
-        obj[self.name] = item
-        scope[self.name] = item
-
-    def build(self, obj: Any, stream: Any, scope: Any) -> None:
-        try:
-            item = self.field.value_to_build(obj.get(self.name), scope)
-            scope[self.name] = item
-            if not self.subcon.flagbuildnone:
-                require_value(item, stream.tell())
-            if item is not None:
-                self.field.check_given(item, scope, stream.tell())
-            built = self.subcon._build(item, stream, scope, "")
-            if built is not None:
-                scope[self.name] = built
-        except FormatError as error:
-            error.within(self.name)
-            raise
-
-
-class Struct(ConstructStruct):  # type: ignore[misc]
+class Struct(Described, ConstructStruct):  # type: ignore[misc]
     """construct's Struct, whose errors carry the path and the byte offset of the field.
 
-    Members are Fields. Neighbours of fixed size are read at once. The scope of ``this`` holds the
-    members before, ``_`` (the scope outside), ``_root`` and ``_index``.
+    Members are Fields. The scope of ``this`` holds the members before, ``_`` (the scope outside),
+    ``_root`` and ``_index``.
 
     Attributes:
         docs: what the whole is, and which function of the trainers writes it.
+        least: bytes that it takes at least.
     """
+
+    least = 0
 
     def __init__(self, *subcons: Field, docs: str = "") -> None:
         super().__init__(*subcons)
         self.docs = docs
-        self._steps: list[_Run | _Member] = []
-        run: list[Field] = []
-        for member in subcons:
-            if type(member.subcon) is FormatField:
-                run.append(member)
-                continue
-            if run:
-                self._steps.append(_Run(run))
-                run = []
-            self._steps.append(_Member(member))
-        if run:
-            self._steps.append(_Run(run))
-        self.least = sum(step.least for step in self._steps)
+        self.least = sum(getattr(member.subcon, "least", 0) for member in subcons)
+        self._parsers = [(member.name, member.parser) for member in subcons]
+        sizes = [getattr(member.subcon, "size", None) for member in subcons]
+        self.size = None if None in sizes else sum(sizes)
+
+    def children(self) -> tuple[Any, ...]:
+        """Return what its fields are."""
+        return tuple(member.subcon for member in self.subcons)
+
+    def members(self, value: Mapping[str, Any]) -> list[Member]:
+        """Return the fields of a parsed value, up to the first that is missing."""
+        found = []
+        for member in self.subcons:
+            if member.name not in value:
+                break
+            found.append(Member(member.name, member.subcon, value[member.name]))
+        return found
+
+    def offsets(self) -> dict[str, int | None]:
+        """Return where each field stands from the start of the struct; None if that depends."""
+        offsets: dict[str, int | None] = {}
+        offset: int | None = 0
+        for member in self.subcons:
+            offsets[member.name] = offset
+            size = member.subcon.size
+            offset = None if offset is None or size is None else offset + size
+        return offsets
 
     def _scope(self, context: Any) -> Any:
         scope = Container(_=context, _index=context.get("_index"))
@@ -298,12 +245,23 @@ class Struct(ConstructStruct):  # type: ignore[misc]
         obj = Container()
         scope = self._scope(context)
         try:
-            for step in self._steps:
-                step.parse(stream, obj, scope)
+            for name, parse in self._parsers:
+                obj[name] = scope[name] = parse(stream, scope, "")
         except FormatError as error:
+            if error.partial is not None:
+                obj[name] = error.partial
+            elif error.hint == CUT and isinstance(self._subcons[name].subcon, Number):
+                self._drop_numbers_at_the_end(obj)
             error.partial = obj
+            error.within(name)
             raise
         return obj
+
+    def _drop_numbers_at_the_end(self, obj: Any) -> None:
+        """Leave out the neighbours of a number that is cut: readers find all of them or none."""
+        is_number = (isinstance(self._subcons[name].subcon, Number) for name in reversed(obj))
+        for _ in takewhile(bool, list(is_number)):
+            obj.popitem()
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         if not isinstance(obj, Mapping):
@@ -314,6 +272,11 @@ class Struct(ConstructStruct):  # type: ignore[misc]
                 hint="give the members by name",
             )
         scope = self._scope(context)
-        for step in self._steps:
-            step.build(obj, stream, scope)
+        try:
+            for member in self.subcons:
+                name = member.name
+                scope[name] = member._build(obj.get(name), stream, scope, "")
+        except FormatError as error:
+            error.within(name)
+            raise
         return scope

@@ -7,6 +7,7 @@ from typing import Any
 from construct import Construct, ListContainer, Subconstruct
 
 from ggcp_schema.language.checks import ANOTHER, CUT, DAMAGED, compiled, shown
+from ggcp_schema.language.constructs import Described, Member
 from ggcp_schema.language.errors import FormatError
 
 
@@ -47,13 +48,25 @@ def _require_bytes_like(item: Any, offset: int) -> None:
         )
 
 
-class Repeated(Subconstruct):  # type: ignore[misc]
+class Repeated(Described, Subconstruct):  # type: ignore[misc]
     """As many of the same as ``count`` says; each knows its index as ``this._index``."""
 
     def __init__(self, count: Any, subcon: Any) -> None:
         super().__init__(subcon)
         self.count = count
         self._count = compiled(count)
+
+    def children(self) -> tuple[Any, ...]:
+        """Return what is repeated."""
+        return (self.subcon,)
+
+    def expressions(self) -> tuple[Any, ...]:
+        """Return the count."""
+        return (self.count,)
+
+    def members(self, value: Any) -> list[Member]:
+        """Return the entries."""
+        return [Member(f"[{index}]", self.subcon, item) for index, item in enumerate(value)]
 
     def repetitions(self, scope: Any) -> int:
         """Return how many there are; ``scope`` is that of the struct around them."""
@@ -116,13 +129,22 @@ class Repeated(Subconstruct):  # type: ignore[misc]
         return given
 
 
-class Bytes(Construct):  # type: ignore[misc]
+class Bytes(Described, Construct):  # type: ignore[misc]
     """A run of bytes whose length another field says."""
 
     def __init__(self, length: Any) -> None:
         super().__init__()
         self.length = length
+        self.size = length if isinstance(length, int) else None
         self._length = compiled(length)
+
+    def expressions(self) -> tuple[Any, ...]:
+        """Return the length."""
+        return (self.length,)
+
+    def length_of(self, value: Any) -> int:
+        """Return how many bytes there are."""
+        return len(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> bytes:
         length = self._length(None, context)
@@ -142,13 +164,13 @@ class Bytes(Construct):  # type: ignore[misc]
         stream.write(obj)
 
 
-class Signature(Construct):  # type: ignore[misc]
+class Signature(Described, Construct):  # type: ignore[misc]
     """Constant bytes."""
 
     def __init__(self, signature: bytes) -> None:
         super().__init__()
         self.signature = signature
-        self.least = len(signature)
+        self.size = len(signature)
         self.flagbuildnone = True
 
     def _parse(self, stream: Any, context: Any, path: str) -> bytes:
@@ -165,7 +187,7 @@ class Signature(Construct):  # type: ignore[misc]
         return self.signature
 
 
-class AlignTo(Construct):  # type: ignore[misc]
+class AlignTo(Described, Construct):  # type: ignore[misc]
     """Bytes up to the next multiple of ``alignment`` of the absolute offset in the file.
 
     The writer seeks over them, so they are zero; another tool may have left something else, which
@@ -177,6 +199,10 @@ class AlignTo(Construct):  # type: ignore[misc]
         self.alignment = alignment
         self.flagbuildnone = True
 
+    def length_of(self, value: Any) -> int:
+        """Return how many bytes there are."""
+        return len(value)
+
     def _parse(self, stream: Any, context: Any, path: str) -> bytes:
         return read(stream, -stream.tell() % self.alignment)
 
@@ -187,8 +213,10 @@ class AlignTo(Construct):  # type: ignore[misc]
         stream.write(obj if obj is not None and len(obj) == length else bytes(length))
 
 
-class End(Construct):  # type: ignore[misc]
+class End(Described, Construct):  # type: ignore[misc]
     """The end of the file: nothing may follow."""
+
+    size = 0
 
     def __init__(self) -> None:
         super().__init__()
