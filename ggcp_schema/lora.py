@@ -6,17 +6,15 @@ from then on finetune wrote GGUF.
 
 from __future__ import annotations
 
-import enum
-import struct
-from collections.abc import Mapping
 from typing import Any
 
-from construct import Construct, Container, Switch, this
+from construct import this
 
-from ggcp_schema.language.checks import ANOTHER, DAMAGED, Check, shown, value
-from ggcp_schema.language.errors import FormatError
+from ggcp_schema.enums import HeaderLayout, Layout
+from ggcp_schema.language.checks import Check, value
+from ggcp_schema.language.constructs import Switch
 from ggcp_schema.language.fields import U32, Struct, computed, derived, field
-from ggcp_schema.language.runs import End, Repeated, Signature, read
+from ggcp_schema.language.runs import End, Repeated, Signature
 from ggcp_schema.model import (
     BLOCK_COUNT,
     EMBEDDING_LENGTH,
@@ -25,19 +23,9 @@ from ggcp_schema.model import (
     VOCABULARY_SIZE,
     Training,
 )
-from ggcp_schema.optimizer import Layout, OptimizerVersion1
-from ggcp_schema.tensor import F32_TYPE, ElementCount, Tensor
-
-FIRST_NAME = "tok_embeddings.weight.loraA"
-"""Name of the first record: where it stands tells the two layouts of the header apart."""
-
-
-class HeaderLayout(enum.Enum):
-    """The two layouts of the header, by what the hyperparameters hold."""
-
-    WITH_MULTIPLE = "with n_mult"
-    WITHOUT_MULTIPLE = "without n_mult"
-
+from ggcp_schema.optimizer import OptimizerVersion1
+from ggcp_schema.tensor import ElementCount, Tensor
+from ggcp_schema.variants import FeedForwardLengthByRecord, HeaderLayoutByFirstRecord
 
 # fmt: off
 HyperparametersWithMultiple = Struct(
@@ -91,111 +79,6 @@ Ranks = Struct(
     docs="The rank of each kind of pair. With 0 its two tensors have no elements.",
 )
 # fmt: on
-
-
-class StoredHeaderLayout(Construct):  # type: ignore[misc]
-    """Which layout the hyperparameters have, told by where the first record stands.
-
-    Takes no bytes itself. Where a file has the first record at no place, parsing it as the layout
-    of all other commits says what is wrong. Building takes what is given, by default that layout.
-
-    Attributes:
-        cases: the structs of the hyperparameters, which follow.
-        between: what lies between them and the first record.
-        docs: how the layout is told, for the documentation.
-    """
-
-    def __init__(self, cases: Mapping[HeaderLayout, Struct], between: Struct) -> None:
-        super().__init__()
-        self.cases = cases
-        self.between = between
-        self.flagbuildnone = True
-        before = 8 + Training.least  # magic and version
-        places = [before + case.least + between.least for case in cases.values()]
-        numbers = " or ".join(map(str, places))
-        names = " or ".join(str(place + 20) for place in places)
-        self.docs = (
-            "Not stored. All before the model is four bytes longer with n_mult, so the first "
-            f"record, model.tok_embeddings.a, stands {numbers} bytes from the start of the file. "
-            "Look at these places in this order: the layout is that of the first where n_dims, "
-            f"name_length and type are 2, {len(FIRST_NAME)} and 0, or where the name, at {names}, "
-            f"is {FIRST_NAME}. If there is no such place, the file is damaged: reject it, and name "
-            "what is wrong when it is read with n_mult."
-        )
-
-    def _parse(self, stream: Any, context: Any, path: str) -> HeaderLayout:
-        offset = stream.tell()
-        name = FIRST_NAME.encode()
-        numbers = struct.pack("<3L", 2, len(name), F32_TYPE)
-        found = HeaderLayout.WITH_MULTIPLE
-        for layout, hyperparameters in self.cases.items():
-            stream.seek(offset + hyperparameters.least + self.between.least)
-            record = stream.read(20 + len(name))  # the numbers, two dimensions, the name
-            if record[:12] == numbers or record[20:] == name:
-                found = layout
-                break
-        stream.seek(offset)
-        return found
-
-    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> HeaderLayout:
-        layout = HeaderLayout.WITH_MULTIPLE if obj is None else obj
-        if not isinstance(layout, HeaderLayout):
-            raise FormatError(
-                offset=stream.tell(),
-                expected=" or ".join(map(str, HeaderLayout)),
-                found=shown(layout),
-                hint=f"give one of them, or none for {HeaderLayout.WITH_MULTIPLE}",
-            )
-        return layout
-
-
-class StoredFeedForwardLength(Construct):  # type: ignore[misc]
-    """n_ff, the last dimension of the first layer's w1 B, looked up ahead; takes no bytes itself.
-
-    It is 0 in a file without layers, which needs none, and in one that is wrong before that
-    dimension: parsing the model says where and how. Building takes what is given.
-
-    Attributes:
-        before: the records before that one, none of whose shapes depends on n_ff.
-        docs: where it is found, for the documentation.
-    """
-
-    def __init__(self, before: Struct) -> None:
-        super().__init__()
-        self.before = before
-        self.docs = (
-            "Not stored in the header, but shapes depend on it: it is the second dimension of "
-            "layers.0.feed_forward.w1.weight.loraB, at least 1. It stands inside the model, but no "
-            "look-ahead is needed: nothing before that record depends on it, all after it must "
-            "agree. In a file without layers it is 0, and nothing needs it."
-        )
-
-    def _parse(self, stream: Any, context: Any, path: str) -> int:
-        if context["hyperparameters"]["block_count"] == 0:
-            return 0
-        start = stream.tell()
-        try:
-            self.before._parse(stream, Container(_root=context["_root"], _index=0), "")
-            record = read(stream, 20)
-        except FormatError:
-            return 0
-        finally:
-            found_at = stream.tell() - 4
-            stream.seek(start)
-        dimension_count, _, _, _, length = struct.unpack("<5L", record)
-        if dimension_count != 2:
-            return 0
-        _require_some(length, found_at, DAMAGED)
-        return int(length)
-
-    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> None:
-        if context["hyperparameters"]["block_count"] > 0:
-            _require_some(obj, stream.tell(), ANOTHER)
-
-
-def _require_some(length: Any, offset: int, hint: str) -> None:
-    if length == 0:
-        raise FormatError(offset=offset, expected="at least 1", found="0", hint=hint)
 
 
 _CHANGE = (
@@ -311,13 +194,15 @@ LoraCheckpoint = Struct(
         "version", "Version of the file; there was no other."),
     field("training", Training,
         "-", "How far the training got."),
-    field("layout", StoredHeaderLayout(_HYPERPARAMETERS, Ranks),
+    field("layout",
+        HeaderLayoutByFirstRecord(
+            _HYPERPARAMETERS, Ranks, "tok_embeddings.weight.loraA", start=8 + Training.least),
         "-", "Whether n_mult is there, told by where the first record stands."),
     field("hyperparameters", Switch(this.layout, _HYPERPARAMETERS),
         "hparams", "The sizes of the base model."),
     field("ranks", Ranks,
         "lora.hparams", "The rank of each pair, by the tensor of the base model that it changes."),
-    field("feed_forward_length", StoredFeedForwardLength(_BEFORE_FEED_FORWARD_LENGTH),
+    field("feed_forward_length", FeedForwardLengthByRecord(_BEFORE_FEED_FORWARD_LENGTH),
         "n_ff", "That of the base model, read off the first w1 B; 0 without layers."),
     field("model", LoraModel,
         "lora", "The pairs of tensors."),

@@ -6,16 +6,11 @@ d39c8e686; version 1: d395b19c8 to 4072f20bb).
 
 from __future__ import annotations
 
-import enum
-import math
-import struct
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from construct import this
 
-from construct import Construct, Container, IfThenElse, Switch, this
-
-from ggcp_schema.language.checks import CUT, DAMAGED, Check, one_of, shown, value
-from ggcp_schema.language.errors import FormatError
+from ggcp_schema.enums import Layout, OptimizerType
+from ggcp_schema.language.checks import Check, one_of, value
+from ggcp_schema.language.constructs import IfThenElse, Switch
 from ggcp_schema.language.fields import (
     F32,
     I32,
@@ -28,24 +23,9 @@ from ggcp_schema.language.fields import (
     derived,
     field,
 )
-from ggcp_schema.language.runs import Bytes, End
+from ggcp_schema.language.runs import Bytes
 from ggcp_schema.tensor import Tensor
-
-
-class OptimizerType(enum.IntEnum):
-    """C: ``enum ggml_opt_type``."""
-
-    ADAM = 0
-    LBFGS = 1
-
-
-class Layout(enum.Enum):
-    """The layouts of the optimizer context, by what their documentation calls them."""
-
-    VERSION_0 = "version 0"
-    VERSION_1 = "version 1"
-    VERSION_1_WITH_PARAMS = "version 1 with params"
-
+from ggcp_schema.variants import LayoutByParameterCount, TypeByRecords
 
 _NOT_NEGATIVE = Check(value >= 0, "0 or more")
 _KNOWN_TYPE = one_of(OptimizerType, "0 (Adam) or 1 (L-BFGS)")
@@ -239,51 +219,6 @@ VERSION_1_STATES = {OptimizerType.ADAM: AdamVersion1, OptimizerType.LBFGS: Lbfgs
 VERSION_0_STATES = {OptimizerType.ADAM: AdamVersion0, OptimizerType.LBFGS: Lbfgs}
 
 
-def _reach(structure: Construct, stream: Any, context: Any) -> float:
-    """Return where the first contradiction is; infinity if the structure ends with the file."""
-    offset = stream.tell()
-    try:
-        structure._parse(stream, context, "")
-        End()._parse(stream, context, "")
-    except FormatError as error:
-        return error.offset or 0
-    finally:
-        stream.seek(offset)
-    return math.inf
-
-
-class StoredRecords(Construct):  # type: ignore[misc]
-    """The optimizer's type, found out from the records that follow; takes no bytes itself.
-
-    Where no candidate ends with the file, the one that fits further is taken, and parsing it says
-    what is wrong.
-
-    Attributes:
-        states: the candidates.
-        docs: how the type is told, for the documentation.
-    """
-
-    def __init__(self, states: Mapping[OptimizerType, Struct]) -> None:
-        super().__init__()
-        self.states = states
-        self.docs = (
-            "Not stored. Follow the structure of each candidate up to its end, which takes nothing "
-            "but the counts (every record's length follows from its shape): the right one ends "
-            "exactly where the file ends. With the same counts L-BFGS takes more bytes than Adam, "
-            "always, so at most one does. If none does, the file is damaged: reject it, and name "
-            "what is wrong in the candidate that fits further."
-        )
-
-    def _parse(self, stream: Any, context: Any, path: str) -> int:
-        # Every trainer stored m = 0 with Adam: where both fit as far, m says which is meant.
-        likely = OptimizerType.LBFGS if context["approx_hessian_count"] else OptimizerType.ADAM
-        candidates = sorted(self.states, key=lambda kind: kind is not likely)
-        return int(max(candidates, key=lambda kind: _reach(self.states[kind], stream, context)))
-
-    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
-        return None
-
-
 # fmt: off
 OptimizerVersion0 = Struct(
     _VERSION_0,
@@ -306,7 +241,7 @@ OptimizerVersion1 = Struct(
         "lbfgs.m", "Corrections kept by L-BFGS; writers store 0 with Adam, but do not rely on it.",
         _NOT_NEGATIVE),
     *_COUNTERS,
-    field("type", StoredRecords(VERSION_1_STATES),
+    field("type", TypeByRecords(VERSION_1_STATES),
         "-", "The optimizer's type, told by the records that follow.",
         _KNOWN_TYPE,
         Check((value == OptimizerType.ADAM.value) | (this.approx_hessian_count > 0),
@@ -329,103 +264,10 @@ OptimizerVersion1WithParams = Struct(
         "front of the records of version 1. With L-BFGS nothing but ``version`` tells it from "
         "version 0.",
 )
+
+OptimizerContext = LayoutByParameterCount({
+    Layout.VERSION_0: OptimizerVersion0,
+    Layout.VERSION_1: OptimizerVersion1,
+    Layout.VERSION_1_WITH_PARAMS: OptimizerVersion1WithParams,
+})
 # fmt: on
-
-
-class OptimizerContext(Construct):  # type: ignore[misc]
-    """One of the layouts, told apart by the version and by where the parameter count stands.
-
-    Attributes:
-        layouts: the alternatives.
-        versions: what the first field says in each.
-        parameter_count_offsets: where the parameter count stands in those of the same version.
-        docs: how the layout is told, for the documentation.
-    """
-
-    layouts: ClassVar = {
-        Layout.VERSION_0: OptimizerVersion0,
-        Layout.VERSION_1: OptimizerVersion1,
-        Layout.VERSION_1_WITH_PARAMS: OptimizerVersion1WithParams,
-    }
-    versions: ClassVar = {
-        Layout.VERSION_0: 0,
-        Layout.VERSION_1: 1,
-        Layout.VERSION_1_WITH_PARAMS: 1,
-    }
-    parameter_count_offsets: ClassVar = {Layout.VERSION_1: 12, Layout.VERSION_1_WITH_PARAMS: 100}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.docs = (
-            "``version``, the first u32: 0 is version 0, 1 is either of the others; any other "
-            "value: reject. Version 1 and version 1 with params are told apart by where "
-            "``parameter_count``, known from the model, stands as an i64: 12 bytes from the start "
-            "of the optimizer context, or 100 with params. If it stands in neither place, reject, "
-            "and name ``parameter_count``. If in both, as by chance in some tiny models, the right "
-            "layout is the one whose whole structure (for version 1, with either type) ends where "
-            "the file ends; should both, which no trainer's file does, it is version 1. If neither "
-            "does, reject."
-        )
-
-    def _layout(self, stream: Any, context: Any) -> Layout:
-        offset = stream.tell()
-        head = stream.read(108)
-        stream.seek(offset)
-        if len(head) < 4:
-            return Layout.VERSION_0  # whose first field says that the file ends there
-        (version,) = struct.unpack_from("<L", head)
-        if version not in self.versions.values():
-            raise _unknown(version, offset, DAMAGED)
-        if version == 0:
-            return Layout.VERSION_0
-        count = struct.pack("<q", context["parameter_count"])
-        places = self.parameter_count_offsets.items()
-        found = [layout for layout, place in places if head[place : place + 8] == count]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            whole = (key for key in found if _reach(self.layouts[key], stream, context) == math.inf)
-            return next(whole, found[0])
-        if len(head) < 108:
-            raise FormatError(
-                offset=offset,
-                expected="108 bytes of an optimizer context",
-                found=f"{len(head)} bytes and the end of the file",
-                hint=CUT,
-            )
-        there, beyond = (struct.unpack_from("<q", head, place)[0] for _, place in places)
-        raise FormatError(
-            path="parameter_count",
-            offset=offset + 12,
-            expected=f"{context['parameter_count']} (the elements of the model's tensors)",
-            found=f"{there}, and {beyond} in the other place where it may stand (+88)",
-            hint=DAMAGED,
-        )
-
-    def _parse(self, stream: Any, context: Any, path: str) -> Any:
-        layout = self._layout(stream, context)
-        try:
-            container = self.layouts[layout]._parse(stream, context, path)
-        except FormatError as error:
-            error.partial["layout"] = layout
-            raise
-        container["layout"] = layout
-        return container
-
-    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
-        version = obj.get("version") if isinstance(obj, Mapping) else None
-        if version == 0:
-            layout = Layout.VERSION_0
-        elif version == 1:
-            layout = Layout.VERSION_1_WITH_PARAMS if "params" in obj else Layout.VERSION_1
-        else:
-            raise _unknown(version, stream.tell(), "give the version of the optimizer context")
-        return self.layouts[layout]._build(obj, stream, context, path)
-
-
-def _unknown(version: Any, offset: int, hint: str) -> FormatError:
-    error = FormatError(
-        path="version", offset=offset, expected="0 or 1", found=shown(version), hint=hint
-    )
-    error.partial = Container()  # nothing of the context can be read
-    return error

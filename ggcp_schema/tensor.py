@@ -7,15 +7,18 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from construct import Construct, Container, Subconstruct, len_, this
 
 from ggcp_schema.language.checks import Check, compiled, shown, value
+from ggcp_schema.language.constructs import Described, Member
+from ggcp_schema.language.data import blocks_of
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import U32, Struct, derived, field, require_value
 from ggcp_schema.language.runs import AlignTo, Bytes, Repeated, require_bytes
-from ggcp_schema.language.source import Span, numpy_shape
+from ggcp_schema.language.source import Span
 
 ALIGNMENT = 32
 """Tensor data start at multiples of this in the file (llama.cpp: ``llama_file::write_tensor``)."""
@@ -47,13 +50,18 @@ def _record_head(shape: tuple[int, ...], name_length: int) -> tuple[bytes, int]:
     return struct.pack(f"<{len(numbers)}L", *numbers), 4 * element_count(shape)
 
 
-class Dimensions(Construct):  # type: ignore[misc]
+class Shape(Described, Construct):  # type: ignore[misc]
     """The number of elements along each dimension, u32 each, the fastest-varying first."""
 
     def __init__(self, count: Any) -> None:
         super().__init__()
         self.count = count
+        self.expressions = (count,)
         self._count = compiled(count)
+
+    def length_of(self, value: Any) -> int:
+        """Return how many bytes there are."""
+        return 4 * len(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> tuple[int, ...]:
         count = self._count(None, context)
@@ -72,7 +80,7 @@ class Dimensions(Construct):  # type: ignore[misc]
             ) from error
 
 
-class TensorData(Construct):  # type: ignore[misc]
+class TensorData(Described, Construct):  # type: ignore[misc]
     """Four bytes an element, left where they are: parsing gives a Span and skips them.
 
     Builds from a Span, a NumPy array or buffer of little-endian float32, or an iterable of byte
@@ -82,8 +90,14 @@ class TensorData(Construct):  # type: ignore[misc]
     def __init__(self, shape: Any) -> None:
         super().__init__()
         self.shape = shape
+        self.expressions = (shape,)
         self._shape = compiled(shape)
         self.flagbuildnone = True  # of a tensor that does not exist
+
+    def length_of(self, value: Any) -> int:
+        """Return how many bytes the elements take."""
+        length: int = value.length
+        return length
 
     def _parse(self, stream: Any, context: Any, path: str) -> Span:
         shape = self._shape(None, context)
@@ -101,7 +115,7 @@ class TensorData(Construct):  # type: ignore[misc]
             require_value(obj, offset)
         written = 0
         try:
-            for block in blocks(obj, shape):
+            for block in blocks_of(obj, shape):
                 written += len(block)
                 if written > length:
                     break
@@ -119,78 +133,17 @@ class TensorData(Construct):  # type: ignore[misc]
             )
 
 
-def blocks(data: Any, shape: tuple[int, ...]) -> Iterator[Any]:
-    """Yield the bytes of whatever holds a tensor's data, in blocks.
-
-    Raises:
-        FormatError: it holds no data, or a span or array has another type or shape than the tensor.
-    """
-    if data is None:
-        return
-    if isinstance(data, Span):
-        if tuple(data.shape) != shape:
-            raise FormatError(
-                expected=f"a span of the shape {shown(shape)}",
-                found=shown(data.shape),
-                hint="give the span of a tensor of the same shape",
-            )
-        yield from data.blocks()
-        return
-    dtype = getattr(data, "dtype", None)
-    if dtype is not None:
-        if getattr(dtype, "str", None) != "<f4" or tuple(data.shape) != numpy_shape(shape):
-            raise FormatError(
-                expected=f"an array of float32 (<f4) of the shape {shown(numpy_shape(shape))}",
-                found=f"{getattr(dtype, 'str', dtype)} of the shape {shown(tuple(data.shape))}",
-                hint="NumPy's shape is the checkpoint's, reversed",
-            )
-        yield data.tobytes()
-        return
-    try:
-        yield _as_bytes(data)
-        return
-    except TypeError:  # not a buffer: its blocks are
-        blocks_of_data = _iterated(data)
-    for block in blocks_of_data:
-        try:
-            yield _as_bytes(block)
-        except TypeError as error:
-            raise _no_data(f"blocks of {type(block).__name__}") from error
-
-
-def _as_bytes(buffer: Any) -> memoryview:
-    view = memoryview(buffer)
-    if view.contiguous and view.nbytes and view.format in ("B", "f"):
-        return view.cast("B")
-    return memoryview(view.tobytes())
-
-
-def _iterated(data: Any) -> Iterator[Any]:
-    try:
-        return iter(data)
-    except TypeError as error:
-        raise _no_data(type(data).__name__) from error
-
-
-def _no_data(found: str) -> FormatError:
-    return FormatError(
-        expected="a span, a NumPy array, a buffer, or an iterable of blocks of bytes",
-        found=found,
-        hint="give the elements as little-endian float32",
-    )
-
-
 class BeginningOf:
     """Expression: the field is a beginning of the bytes that ``whole`` says.
 
     Attributes:
         name: the field.
-        whole: an expression over ``this``.
+        expressions: the one, over ``this``, that says them.
     """
 
     def __init__(self, name: str, whole: Any) -> None:
         self.name = name
-        self.whole = whole
+        self.expressions = (whole,)
         self._whole = compiled(whole)
 
     def __call__(self, this: Any) -> bool:
@@ -219,7 +172,7 @@ TensorRecord = Struct(
     derived("type", U32, F32_TYPE,
         "type", "Type of the elements: 0, which is F32, the only one that was ever written.",
         because="F32"),
-    derived("shape", Dimensions(this.n_dims), this._.expected_shape,
+    derived("shape", Shape(this.n_dims), this._.expected_shape,
         "ne", "Elements along each dimension, the fastest-varying first.",
         because="by the counts before it in the file"),
     field("name", Bytes(this.name_length),
@@ -236,7 +189,7 @@ TensorRecord = Struct(
 # fmt: on
 
 
-class Tensor(Subconstruct):  # type: ignore[misc]
+class Tensor(Described, Subconstruct):  # type: ignore[misc]
     """A tensor record whose name and shape the schema knows.
 
     Builds from a mapping with ``data`` (and ``name``, ``padding`` to write them as they were), or
@@ -249,6 +202,9 @@ class Tensor(Subconstruct):  # type: ignore[misc]
             tensor. Without any, it is the empty record of a tensor that does not exist.
     """
 
+    least = 0
+    children = (TensorRecord,)
+
     def __init__(self, name: str, *shape: Any) -> None:
         super().__init__(TensorRecord)
         self.tensor_name = name
@@ -256,9 +212,14 @@ class Tensor(Subconstruct):  # type: ignore[misc]
         self._shape = compiled(shape)
         self._name = name.encode().replace(b"{layer}", b"%d")
         self._in_layer = "{layer}" in name
+        self.expressions = (shape, this._index) if self._in_layer else (shape,)
         shortest = name.replace("{layer}", "0").encode()[:SHORTEST_CUT_NAME]
         self.least = 12 + 4 * len(shape) + len(shortest)
         self.flagbuildnone = not shape
+
+    def members(self, value: Any) -> list[Member]:
+        """Return the fields of a record."""
+        return TensorRecord.members(value)
 
     def expected_shape(self, scope: Any) -> tuple[int, ...]:
         """Return the shape that the fields before demand; ``scope`` is the struct's around it."""
@@ -320,37 +281,43 @@ class Tensor(Subconstruct):  # type: ignore[misc]
         return TensorRecord._build(record, stream, scope, path)
 
 
+def tensors(construct: Any, times: Any = 1) -> Iterator[tuple[Any, Tensor]]:
+    """Yield each tensor in a part of the schema, with the expression for how often it comes."""
+    if isinstance(construct, Tensor):
+        yield times, construct
+        return
+    for child in construct.children:
+        yield from tensors(child, construct.count if isinstance(construct, Repeated) else times)
+
+
 class ElementCount:
     """Expression: the elements of all tensors in a part of the schema, from their shapes.
 
     Attributes:
-        subcon: the part, a Tensor, Struct or Repeated whose shapes start at ``this._root``.
+        terms: how often each tensor comes, and its shape, as expressions over ``this._root``.
+        expressions: all of these.
     """
 
-    def __init__(self, subcon: Any) -> None:
-        self.subcon = subcon
+    def __init__(self, part: Any) -> None:
+        self.terms = [(times, tensor.shape) for times, tensor in tensors(part)]
+        self.expressions = tuple(chain.from_iterable(self.terms))
+        self._terms = [(compiled(times), compiled(shape)) for times, shape in self.terms]
 
     def __call__(self, this: Any) -> int:
         """Return the count; ``this`` is the scope of the whole file."""
-        return _elements(self.subcon, this)
+        return sum(
+            times(None, this) * element_count(shape(None, this)) for times, shape in self._terms
+        )
 
 
-def _elements(subcon: Any, scope: Any) -> int:
-    if isinstance(subcon, Tensor):
-        return element_count(subcon.expected_shape(scope))
-    if isinstance(subcon, Repeated):
-        return subcon.repetitions(scope) * _elements(subcon.subcon, scope)
-    return sum(_elements(member.subcon, scope) for member in subcon.subcons)
-
-
-def slots(subcon: Any, scope: Any, path: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+def slots(construct: Any, scope: Any, path: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield path and expected shape of each tensor in a part of the schema, in file order."""
-    if isinstance(subcon, Tensor):
-        yield path, subcon.expected_shape(scope)
-    elif isinstance(subcon, Repeated):
-        for index in range(subcon.repetitions(scope)):
-            yield from slots(subcon.subcon, scope, f"{path}[{index}]")
+    if isinstance(construct, Tensor):
+        yield path, construct.expected_shape(scope)
+    elif isinstance(construct, Repeated):
+        for index in range(construct.repetitions(scope)):
+            yield from slots(construct.subcon, scope, f"{path}[{index}]")
     else:
-        for member in subcon.subcons:
+        for member in construct.subcons:
             inner = f"{path}.{member.name}" if path else member.name
             yield from slots(member.subcon, scope, inner)

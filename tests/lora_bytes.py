@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from hypothesis import strategies as st
 
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.synthetic import SyntheticLora
 
 # A complete file without layers: 3 tokens of 2 elements, all ranks 1.

@@ -18,7 +18,7 @@ from reference.checkpoint import Checkpoint
 from converter import __version__, cli
 from ggcp_schema import Checkpoint as Parsed
 from ggcp_schema import build, parse
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.synthetic import Synthetic
 
 Array = npt.NDArray[np.float32]

@@ -155,7 +155,7 @@ def synth(options: Namespace) -> int:
 
 
 def _synthetic(options: Namespace) -> Synthetic:
-    from ggcp_schema.optimizer import OptimizerType
+    from ggcp_schema.enums import OptimizerType
     from ggcp_schema.synthetic.training import Synthetic
 
     return Synthetic(

@@ -11,7 +11,7 @@ from converter.progress import LOGGER
 from converter.use_cases.carry_out import Writing, Written
 from converter.use_cases.lora_export import planned
 from ggcp_schema import printable
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.synthetic.lora import DEFAULT_RANK, NORMS, SyntheticLora
 
 

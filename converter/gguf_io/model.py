@@ -20,12 +20,12 @@ from gguf import (
     Keys,
 )
 
-from converter.gguf_io.layout import HEADER, METADATA, U64, Text
+from converter.gguf_io.layout import HEADER, METADATA, Text
 from converter.gguf_io.limits import require
 from converter.plan import Metadata
 from ggcp_schema import FormatError, Source, Span, printable
 from ggcp_schema.language.checks import Check, one_of, shown, value
-from ggcp_schema.language.fields import U32, Struct, field
+from ggcp_schema.language.fields import U32, U64, Struct, field
 from ggcp_schema.language.runs import read
 
 MOST_TENSORS = 1 << 16

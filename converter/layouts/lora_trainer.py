@@ -30,7 +30,7 @@ from converter.layouts.trainer import (
     provenance,
 )
 from converter.plan import Metadata, Plan, PlannedTensor
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 
 MAGIC = b"lcgg"
 A_SUFFIX, B_SUFFIX = ".weight.lora_a", ".weight.lora_b"

@@ -11,7 +11,7 @@ from converter.gguf_io import keys
 from converter.plan import Metadata, Part, Plan, PlannedTensor
 from converter.version import __version__
 from ggcp_schema import Span
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 
 ARCHITECTURE = MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA]
 

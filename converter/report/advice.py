@@ -12,8 +12,7 @@ from converter.report.report import Report
 from converter.report.words import known_order, number, optimizer_layout
 from ggcp_schema import printable
 from ggcp_schema.checkpoint import ABORTED_SAVE
-from ggcp_schema.lora import HeaderLayout
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
 from ggcp_schema.order import Order
 
 _MOST_ROTATED = 64  # the trainer's default for --rotmax

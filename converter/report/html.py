@@ -15,7 +15,7 @@ from converter.report.style import STYLE
 from converter.report.words import KINDS, Fact, Section, in_bytes, number, sections
 from converter.version import __version__
 from ggcp_schema import printable
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.enums import Layout, OptimizerType
 
 MOST_LAYERS = 100
 """How many layers have a table of their own; of more, the first and the last half."""

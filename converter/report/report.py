@@ -12,8 +12,7 @@ from converter.numeric.statistics import Statistics, measure
 from converter.progress import Progress, silent
 from converter.resume.detect import Finding, find_order, part
 from ggcp_schema import Checkpoint, FormatError, Span, parse
-from ggcp_schema.lora import HeaderLayout
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
 
 MOST_PAST_LOSSES = 10_000
 """How many of the past losses are read; the newest, should there be more."""

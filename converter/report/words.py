@@ -9,15 +9,14 @@ from construct import Struct
 
 from converter.report.report import Optimizer, Report
 from ggcp_schema import printable
+from ggcp_schema.enums import Layout, OptimizerType
 from ggcp_schema.lora import Ranks
 from ggcp_schema.model import Hyperparameters, Training
 from ggcp_schema.optimizer import (
     AdamParams,
     AdamVersion1,
-    Layout,
     Lbfgs,
     LbfgsParams,
-    OptimizerType,
     OptimizerVersion1,
     Params,
 )

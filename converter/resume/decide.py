@@ -17,7 +17,7 @@ from converter.progress import LOGGER
 from converter.resume.detect import Finding, find_order
 from converter.resume.rearrange import Resumption
 from ggcp_schema import Checkpoint, FormatError
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.enums import Layout, OptimizerType
 from ggcp_schema.order import Order
 
 READERS = {

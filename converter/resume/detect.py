@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from converter.layouts.trainer import STATE_TENSORS, model_tensors
 from ggcp_schema import Span
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.source import BLOCK_BYTES
-from ggcp_schema.optimizer import OptimizerType
 from ggcp_schema.order import Order, paths
 from ggcp_schema.tensor import element_count
 

@@ -10,17 +10,17 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from construct.core import FormatField
 
 from ggcp_schema import build, parse
 from ggcp_schema.document.page import Dump, DumpLine
-from ggcp_schema.document.ranges import Range, ranges
+from ggcp_schema.enums import OptimizerType
+from ggcp_schema.language.fields import Number
 from ggcp_schema.language.runs import AlignTo, Bytes
 from ggcp_schema.lora import Ranks
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.places import Place
 from ggcp_schema.synthetic.lora import SyntheticLora
 from ggcp_schema.synthetic.training import Synthetic
-from ggcp_schema.tensor import SHORTEST_CUT_NAME, Dimensions, TensorData
+from ggcp_schema.tensor import SHORTEST_CUT_NAME, Shape, TensorData
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,16 +148,16 @@ def dump(example: Example) -> Dump:
     data = written(example)
     lines: list[DumpLine] = []
     with parse(io.BytesIO(data)) as checkpoint:
-        parts = tuple(ranges(checkpoint.container))
+        places = tuple(checkpoint.places())
     left_out = None
-    for part in parts:
-        if not _is_shown(part.path, example.paths):
-            left_out = part.offset if left_out is None else left_out
+    for place in places:
+        if not _is_shown(place.path, example.paths):
+            left_out = place.offset if left_out is None else left_out
             continue
-        if left_out is not None and left_out < part.offset:
+        if left_out is not None and left_out < place.offset:
             lines.append(DumpLine(left_out, b"", "…"))
         left_out = None
-        lines.extend(_lines(part, data))
+        lines.extend(_lines(place, data))
     return Dump(tuple(lines))
 
 
@@ -179,15 +179,11 @@ def _is_shown(path: str, shown: tuple[str, ...]) -> bool:
 
 
 def _cut_names(part: Any, length: int) -> None:
-    if isinstance(part, list):
-        for member in part:
-            _cut_names(member, length)
-    elif isinstance(part, dict) and "name_length" in part:
+    if isinstance(part, dict) and "name_length" in part:
         part["name"] = part["name"][:length]
-    elif isinstance(part, dict):
-        for name, member in part.items():
-            if name != "_io":
-                _cut_names(member, length)
+    elif isinstance(part, (dict, list)):
+        for member in part.values() if isinstance(part, dict) else part:
+            _cut_names(member, length)
 
 
 def _counted(part: Any) -> Any:
@@ -202,36 +198,36 @@ def _counted(part: Any) -> Any:
     return part
 
 
-def _lines(part: Range, data: bytes) -> Iterator[DumpLine]:
-    shown = part.length
-    label = part.path
-    if isinstance(part.subcon, TensorData):
+def _lines(place: Place, data: bytes) -> Iterator[DumpLine]:
+    shown = place.length
+    label = place.path
+    if isinstance(place.construct, TensorData):
         shown = min(shown, _SHOWN_DATA)
-        label += f": {part.length // 4} × f32"
-        if shown < part.length:
+        label += f": {place.length // 4} × f32"
+        if shown < place.length:
             label += f", the first {shown // 4} of them"
-    elif part.length:
-        label += _value(part)
-    elif isinstance(part.value, (int, str, enum.Enum)):
-        value = part.value.value if isinstance(part.value, enum.Enum) else part.value
+    elif place.length:
+        label += _value(place)
+    elif isinstance(place.value, (int, str, enum.Enum)):
+        value = place.value.value if isinstance(place.value, enum.Enum) else place.value
         label += f" = {value} (takes no bytes)"
     else:
         return
     if not shown:
-        yield DumpLine(part.offset, b"", label)
+        yield DumpLine(place.offset, b"", label)
     for start in range(0, shown, 16):
-        octets = data[part.offset + start : part.offset + min(start + 16, shown)]
-        yield DumpLine(part.offset + start, octets, label if start == 0 else "")
+        octets = data[place.offset + start : place.offset + min(start + 16, shown)]
+        yield DumpLine(place.offset + start, octets, label if start == 0 else "")
 
 
-def _value(part: Range) -> str:
-    value: Any = part.value
-    if isinstance(part.subcon, FormatField):
+def _value(place: Place) -> str:
+    value: Any = place.value
+    if isinstance(place.construct, Number):
         return f" = {value:g}" if isinstance(value, float) else f" = {value}"
-    if isinstance(part.subcon, Dimensions):
+    if isinstance(place.construct, Shape):
         return f" = [{', '.join(map(str, value))}]"
-    if isinstance(part.subcon, AlignTo) or value == bytes(part.length):
-        return f": {part.length} byte" + ("s" if part.length > 1 else "")
-    if isinstance(part.subcon, Bytes):
+    if isinstance(place.construct, AlignTo) or value == bytes(place.length):
+        return f": {place.length} byte" + ("s" if place.length > 1 else "")
+    if isinstance(place.construct, Bytes):
         return f' = "{value.decode("ascii")}"'
     return ""

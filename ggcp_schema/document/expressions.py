@@ -6,8 +6,7 @@ import ast
 import enum
 from typing import Any
 
-from ggcp_schema.language.runs import Repeated
-from ggcp_schema.tensor import ElementCount, Tensor
+from ggcp_schema.tensor import ElementCount
 
 
 def tree(expression: Any) -> ast.expr:
@@ -30,15 +29,6 @@ def path_of(node: ast.expr) -> tuple[str, ...] | None:
     return (node.id, *names) if isinstance(node, ast.Name) else None
 
 
-def elements(subcon: Any) -> list[tuple[Any, tuple[Any, ...]]]:
-    """Return the shapes of all tensors in a part of the schema, as (repetitions, dimensions)."""
-    if isinstance(subcon, Tensor):
-        return [(1, subcon.shape)]
-    if isinstance(subcon, Repeated):
-        return [(subcon.count, shape) for _, shape in elements(subcon.subcon)]
-    return [pair for field in subcon.subcons for pair in elements(field.subcon)]
-
-
 _OPERATORS: dict[type[ast.AST], tuple[int, str]] = {
     ast.BitOr: (1, "or"),
     ast.BitAnd: (2, "and"),
@@ -54,7 +44,6 @@ _OPERATORS: dict[type[ast.AST], tuple[int, str]] = {
     ast.Gt: (3, ">"),
     ast.GtE: (3, ">="),
 }
-
 
 _DIVISIONS = (ast.FloorDiv, ast.Mod)
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, *_DIVISIONS)
@@ -94,7 +83,7 @@ class Writer:
     def count(self, expression: ElementCount) -> str:
         """Return the text of the number of elements in a part of the schema."""
         groups: dict[str, list[str]] = {}
-        for repetitions, shape in elements(expression.subcon):
+        for repetitions, shape in expression.terms:
             product = " * ".join(self.write(dimension) for dimension in shape)
             groups.setdefault(self.write(repetitions), []).append(product)
         return " + ".join(

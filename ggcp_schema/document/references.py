@@ -9,15 +9,11 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
-from construct import Computed, IfThenElse, Switch
-
-from ggcp_schema.document.expressions import elements, path_of, tree
-from ggcp_schema.document.walk import alternatives
+from ggcp_schema.document.expressions import path_of, tree
+from ggcp_schema.language.constructs import Described
 from ggcp_schema.language.fields import Field, Struct
-from ggcp_schema.language.runs import Bytes, Repeated
-from ggcp_schema.lora import StoredFeedForwardLength
-from ggcp_schema.optimizer import StoredRecords
-from ggcp_schema.tensor import BeginningOf, Dimensions, ElementCount, Tensor, TensorData
+from ggcp_schema.language.runs import Repeated
+from ggcp_schema.tensor import BeginningOf, ElementCount
 
 Reference = tuple[str, ...]
 
@@ -41,52 +37,29 @@ def _of_field(field: Field) -> Iterator[Reference]:
         yield from _of_expression(field.derived)
     for check in field.checks:
         yield from _of_expression(check.expression)
-    yield from _of_subcon(field.subcon)
+    yield from _of_construct(field.subcon)
 
 
-def _of_subcon(subcon: Any) -> Iterator[Reference]:
-    if isinstance(subcon, Struct):
-        yield from map(lifted, outer(subcon))
-    elif isinstance(subcon, Repeated):
-        yield from _of_expression(subcon.count)
-        yield from (r for r in _of_subcon(subcon.subcon) if r != ("_index",))
-    elif isinstance(subcon, Tensor):
-        yield from _of_expression(subcon.shape)
-        if "{layer}" in subcon.tensor_name:
-            yield ("_index",)
-    elif isinstance(subcon, StoredFeedForwardLength):
-        # The records before it are those of the first layer, whatever the index.
-        yield from (lifted(r) for r in outer(subcon.before) if r != ("_index",))
-    else:
-        for expression in _expressions(subcon):
-            yield from _of_expression(expression)
-        candidates = subcon.states.values() if isinstance(subcon, StoredRecords) else ()
-        for inner in (*candidates, *(case.subcon for case in alternatives(subcon))):
-            yield from _of_subcon(inner)
+def _of_construct(construct: Described) -> Iterator[Reference]:
+    if isinstance(construct, Struct):
+        yield from map(lifted, outer(construct))
+        return
+    for expression in construct.expressions:
+        yield from _of_expression(expression)
+    for inner in construct.ahead:
+        yield from _without_index(inner)  # it looks at the first layer, whatever the index
+    for child in construct.children:
+        yield from (_without_index if isinstance(construct, Repeated) else _of_construct)(child)
 
 
-def _expressions(subcon: Any) -> Iterator[Any]:
-    if isinstance(subcon, Computed):
-        yield subcon.func
-    elif isinstance(subcon, Bytes):
-        yield subcon.length
-    elif isinstance(subcon, Dimensions):
-        yield subcon.count
-    elif isinstance(subcon, TensorData):
-        yield subcon.shape
-    elif isinstance(subcon, IfThenElse):
-        yield subcon.condfunc
-    elif isinstance(subcon, Switch):
-        yield subcon.keyfunc
+def _without_index(construct: Described) -> Iterator[Reference]:
+    return (r for r in _of_construct(construct) if r != ("_index",))
 
 
 def _of_expression(expression: Any) -> Iterator[Reference]:
-    if isinstance(expression, ElementCount):
-        for repetitions, shape in elements(expression.subcon):
-            yield from _of_expression(repetitions)
-            yield from _of_expression(shape)
-    elif isinstance(expression, BeginningOf):
-        yield from _of_expression(expression.whole)
+    if isinstance(expression, (ElementCount, BeginningOf)):
+        for part in expression.expressions:
+            yield from _of_expression(part)
     else:
         yield from _of_node(tree(expression))
 

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
-
-from construct import Computed, IfThenElse, Switch
-from construct.core import FormatField
 
 from ggcp_schema.document.expressions import path_of, tree
 from ggcp_schema.document.page import Block, Heading, Paragraph, Table
-from ggcp_schema.document.walk import (
-    FOUND_OUT,
-    NUMBER_TYPES,
-    UnknownConstructError,
-    alternatives,
-    fixed_size,
-    offsets,
-    struct_name,
-    text,
-)
+from ggcp_schema.document.walk import alternatives, entry_for, struct_name, text
 from ggcp_schema.language.checks import Check
-from ggcp_schema.language.fields import Field, Struct
+from ggcp_schema.language.constructs import Computed, IfThenElse, Switch
+from ggcp_schema.language.fields import Field, Number, Struct
 from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
-from ggcp_schema.optimizer import OptimizerContext
-from ggcp_schema.tensor import BeginningOf, Dimensions, Tensor, TensorData
+from ggcp_schema.tensor import BeginningOf, Shape, Tensor, TensorData
+from ggcp_schema.variants import LayoutByParameterCount, LookAhead
 
 VARIANTS = "Variants and what selects them"
 """The heading under which it is said how to find out what is not stored."""
@@ -44,8 +33,7 @@ def struct_blocks(struct: Struct, level: int) -> list[Block]:
     name = struct_name(struct)
     if name is None:
         raise LookupError("a struct without a name has no blocks of its own")
-    size = fixed_size(struct)
-    words = prose(struct.docs) + (f" {size} bytes." if size is not None else "")
+    words = prose(struct.docs) + (f" {struct.size} bytes." if struct.size is not None else "")
     return [
         Heading(level, name),
         Paragraph(words),
@@ -54,16 +42,15 @@ def struct_blocks(struct: Struct, level: int) -> list[Block]:
 
 
 def _rows(struct: Struct, prefix: str, start: int | None) -> Iterator[tuple[str, ...]]:
-    for field, relative in zip(struct.subcons, offsets(struct), strict=True):
+    offsets = struct.offsets()
+    for field in struct.subcons:
+        relative = offsets.get(field.name)
         offset = None if start is None or relative is None else start + relative
         name = f"{prefix}{field.name}"
         inline = isinstance(field.subcon, Struct) and struct_name(field.subcon) is None
-        if isinstance(field.subcon, (Computed, *FOUND_OUT)):
-            place = NO_PLACE
-        else:
-            place = "" if offset is None else str(offset)
+        place = "" if offset is None else str(offset)
         yield (
-            place,
+            place if field.subcon.stored else NO_PLACE,
             f"`{name}`",
             PAIR if inline else type_of(field.subcon),
             "" if field.c_name == "-" else f"`{field.c_name}`",
@@ -80,47 +67,9 @@ def link(struct: Struct) -> str:
     return f"[{name}](#{Heading(1, name or '').anchor})"
 
 
-def type_of(subcon: Any) -> str:
+def type_of(construct: Any) -> str:
     """Return what stands in a place: a number, bytes, a struct or a choice of them."""
-    if isinstance(subcon, FormatField):
-        return NUMBER_TYPES[subcon.fmtstr[1:]]
-    if isinstance(subcon, Struct):
-        return link(subcon)
-    if isinstance(subcon, Tensor):
-        return _tensor(subcon)
-    if isinstance(subcon, Repeated):
-        return f"`{text(subcon.count)}` × {type_of(subcon.subcon)}, one after the other"
-    if isinstance(subcon, IfThenElse):
-        cases = ((f"`{text(subcon.condfunc)}`", subcon.thensubcon), ("", subcon.elsesubcon))
-        return "; ".join(
-            f"if {case}: {type_of(inner)}" if case else f"else: {type_of(inner)}"
-            for case, inner in cases
-        )
-    if isinstance(subcon, Switch):
-        cases_ = "; ".join(f"{case.label}: {type_of(case.subcon)}" for case in alternatives(subcon))
-        return f"by `{text(subcon.keyfunc)}`: {cases_}"
-    if isinstance(subcon, OptimizerContext):
-        return "; ".join(f"{case.label}: {type_of(case.subcon)}" for case in alternatives(subcon))
-    return _bytes(subcon)
-
-
-def _bytes(subcon: Any) -> str:
-    if isinstance(subcon, Signature):
-        return f"{len(subcon.signature)} bytes"
-    if isinstance(subcon, Bytes):
-        length = subcon.length
-        return f"{length} bytes" if isinstance(length, int) else f"`{text(length)}` bytes"
-    if isinstance(subcon, AlignTo):
-        return f"0 to {subcon.alignment - 1} bytes"
-    if isinstance(subcon, Dimensions):
-        return f"`{text(subcon.count)}` × u32"
-    if isinstance(subcon, TensorData):
-        return f"f32 × the product of `{text(subcon.shape)}`; none where n_dims is 0"
-    if isinstance(subcon, (Computed, *FOUND_OUT)):
-        return "not stored"
-    if isinstance(subcon, End):
-        return "the end of the file"
-    raise UnknownConstructError(subcon)
+    return entry_for(_TYPES, construct)(construct)
 
 
 def _tensor(tensor: Tensor) -> str:
@@ -130,17 +79,57 @@ def _tensor(tensor: Tensor) -> str:
     return f"[tensor](#tensorrecord) `{text(tensor.shape)}` {name}"
 
 
+def _cases(construct: Any) -> str:
+    return "; ".join(f"{case.label}: {type_of(case.construct)}" for case in alternatives(construct))
+
+
+def _if(choice: IfThenElse) -> str:
+    then, otherwise = map(type_of, choice.children)
+    return f"if `{text(choice.condfunc)}`: {then}; else: {otherwise}"
+
+
+def _bytes(run: Bytes) -> str:
+    return f"{run.size} bytes" if run.size is not None else f"`{text(run.length)}` bytes"
+
+
+def _not_stored(construct: Any) -> str:
+    return "not stored"
+
+
+_TYPES: dict[type, Callable[[Any], str]] = {
+    Number: lambda number: number.type_name,
+    Signature: lambda signature: f"{signature.size} bytes",
+    Bytes: _bytes,
+    AlignTo: lambda padding: f"0 to {padding.alignment - 1} bytes",
+    Shape: lambda shape: f"`{text(shape.count)}` × u32",
+    TensorData: lambda data: f"f32 × the product of `{text(data.shape)}`; none where n_dims is 0",
+    End: lambda end: "the end of the file",
+    Computed: _not_stored,
+    LookAhead: _not_stored,
+    Struct: link,
+    Tensor: _tensor,
+    Repeated: lambda many: f"`{text(many.count)}` × {type_of(many.subcon)}, one after the other",
+    IfThenElse: _if,
+    Switch: lambda switch: f"by `{text(switch.keyfunc)}`: {_cases(switch)}",
+    LayoutByParameterCount: _cases,
+}
+"""What is said to stand in a place, by the type of its construct."""
+
+_DEMANDS: dict[type, Callable[[Any], str]] = {
+    Signature: lambda construct: (
+        f'`"{construct.signature.decode("ascii")}"` (`{construct.signature.hex(" ")}`)'
+    ),
+    Computed: lambda construct: f"= `{text(construct.func)}`",
+    LookAhead: lambda construct: f"see [{VARIANTS}](#{Heading(2, VARIANTS).anchor})",
+    AlignTo: lambda construct: "any value",
+}
+"""What must stand in a place because of the type of its construct."""
+
+
 def _demands(field: Field) -> Iterator[str]:
-    subcon = field.subcon
-    if isinstance(subcon, Signature):
-        octets = subcon.signature.hex(" ")
-        yield f'`"{subcon.signature.decode("ascii")}"` (`{octets}`)'
-    if isinstance(subcon, Computed):
-        yield f"= `{text(subcon.func)}`"
-    if isinstance(subcon, (OptimizerContext, *FOUND_OUT)):
-        yield f"see [{VARIANTS}](#{Heading(2, VARIANTS).anchor})"
-    if isinstance(subcon, AlignTo):
-        yield "any value"
+    for kind, words in _DEMANDS.items():
+        if isinstance(field.subcon, kind):
+            yield words(field.subcon)
     if field.derived is not None:
         path = path_of(tree(field.derived)) or ()
         of_file = f"the file's {path[2]}: " if path[1:2] == ("_root",) else ""
@@ -151,7 +140,7 @@ def _demands(field: Field) -> Iterator[str]:
 
 def _check(check: Check, own: str) -> str:
     if isinstance(check.expression, BeginningOf):
-        whole = text(check.expression.whole, own)
+        whole = text(check.expression.expressions[0], own)
         return f"`{own} == the first name_length bytes of {whole}`"
     expression = f"`{text(check.expression, own)}`"
     if callable(check.expected):

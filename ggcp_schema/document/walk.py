@@ -1,4 +1,4 @@
-"""Walks the structs: their names, their parts, their sizes, and expressions for people.
+"""Walks the structs: their names, what may stand in them, and expressions for people.
 
 What the formats of the documentation have in common. A construct that the walk does not know is an
 error, so that nothing goes undocumented.
@@ -7,27 +7,21 @@ error, so that nothing goes undocumented.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
-
-from construct import Computed, IfThenElse, Switch
-from construct.core import FormatField
+from typing import Any, NamedTuple, TypeVar
 
 from ggcp_schema import checkpoint, lora, model, optimizer, tensor
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
 from ggcp_schema.document.expressions import Writer
+from ggcp_schema.language.constructs import Described, IfThenElse
 from ggcp_schema.language.fields import Field, Struct
-from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
-from ggcp_schema.lora import StoredFeedForwardLength, StoredHeaderLayout
-from ggcp_schema.optimizer import OptimizerContext, StoredRecords
-from ggcp_schema.tensor import Dimensions, Tensor, TensorData, TensorRecord
+from ggcp_schema.tensor import TensorRecord
 
 MODULES: tuple[ModuleType, ...] = (checkpoint, lora, model, optimizer, tensor)
 """Where the structs have their names."""
 
-NUMBER_TYPES = {"B": "u8", "L": "u32", "l": "i32", "q": "i64", "f": "f32"}
-"""What construct's formats are called in the documentation."""
+_Entry = TypeVar("_Entry")
 
 
 class Alternative(NamedTuple):
@@ -36,12 +30,12 @@ class Alternative(NamedTuple):
     Attributes:
         label: the case, for people: ``0 (ADAM)``.
         key: the value that selects it; True and False for a condition.
-        subcon: what stands there.
+        construct: what stands there.
     """
 
     label: str
     key: Any
-    subcon: Any
+    construct: Any
 
 
 class UnknownConstructError(TypeError):
@@ -60,59 +54,47 @@ def struct_name(struct: Struct) -> str | None:
     return None
 
 
-def alternatives(subcon: Any) -> list[Alternative]:
+def alternatives(construct: Described) -> list[Alternative]:
     """Return what may stand in a place; empty where there is no choice."""
-    if isinstance(subcon, Switch):
-        return [Alternative(_case(key), key, case) for key, case in subcon.cases.items()]
-    if isinstance(subcon, IfThenElse):
-        condition = text(subcon.condfunc)
-        return [
-            Alternative(f"if `{condition}`", True, subcon.thensubcon),
-            Alternative("otherwise", False, subcon.elsesubcon),
-        ]
-    if isinstance(subcon, OptimizerContext):
-        return [Alternative(key.value, key, layout) for key, layout in subcon.layouts.items()]
-    return []
+    return [Alternative(_label(construct, key), key, case) for key, case in construct.cases.items()]
 
 
-def _case(key: Any) -> str:
+def _label(construct: Described, key: Any) -> str:
+    if isinstance(construct, IfThenElse):
+        return f"if `{text(construct.condfunc)}`" if key else "otherwise"
+    return name_of_case(key)
+
+
+def name_of_case(key: Any) -> str:
+    """Return what selects a case, for people."""
     if isinstance(key, enum.Enum) and isinstance(key.value, int):
         return f"{key.value} ({key.name})"
     return str(key.value) if isinstance(key, enum.Enum) else str(key)
 
 
-def parts(subcon: Any) -> list[Struct]:
-    """Return the structs directly inside a field, in the order of the file."""
-    if isinstance(subcon, Struct):
-        return [subcon]
-    if isinstance(subcon, Tensor):
-        return [TensorRecord]
-    if isinstance(subcon, Repeated):
-        return parts(subcon.subcon)
-    choice = alternatives(subcon)
-    if choice:
-        return [part for alternative in choice for part in parts(alternative.subcon)]
-    if not isinstance(subcon, LEAVES):
-        raise UnknownConstructError(subcon)
-    return []
+def entry_for(table: Mapping[type, _Entry], construct: Any) -> _Entry:
+    """Return what a table says of constructs of this type, or of the nearest type above it.
+
+    Raises:
+        UnknownConstructError: nothing.
+    """
+    for kind in type(construct).__mro__:
+        if kind in table:
+            return table[kind]
+    raise UnknownConstructError(construct)
 
 
-LEAVES = (
-    FormatField,
-    Computed,
-    AlignTo,
-    Bytes,
-    Dimensions,
-    End,
-    Signature,
-    StoredFeedForwardLength,
-    StoredHeaderLayout,
-    StoredRecords,
-    TensorData,
-)
+def structs_in(construct: Any) -> list[Struct]:
+    """Return the outermost structs in a field, in the order of the file.
 
-FOUND_OUT = (StoredFeedForwardLength, StoredHeaderLayout, StoredRecords)
-"""Values that are not stored where they are needed: found out from other bytes."""
+    Raises:
+        UnknownConstructError: something in it does not say what it consists of.
+    """
+    if isinstance(construct, Struct):
+        return [construct]
+    if not isinstance(construct, Described):
+        raise UnknownConstructError(construct)
+    return [struct for child in construct.children for struct in structs_in(child)]
 
 
 def structs(*roots: Struct) -> list[Struct]:
@@ -121,7 +103,7 @@ def structs(*roots: Struct) -> list[Struct]:
     The tensor record, which is everywhere, comes last.
     """
     found: list[Struct] = []
-    for root in roots or tuple(CHECKPOINT_FILE.layouts.values()):
+    for root in roots or tuple(CHECKPOINT_FILE.cases.values()):
         _collect(root, found)
     return sorted(found, key=lambda struct: struct is TensorRecord)
 
@@ -131,8 +113,8 @@ def _collect(struct: Struct, found: list[Struct]) -> None:
         return
     found.append(struct)
     for field in struct.subcons:
-        for part in parts(field.subcon):
-            _collect(part, found)
+        for inner in structs_in(field.subcon):
+            _collect(inner, found)
 
 
 def undocumented(*roots: Struct) -> Iterator[str]:
@@ -144,33 +126,6 @@ def undocumented(*roots: Struct) -> Iterator[str]:
         for field in struct.subcons:
             if not isinstance(field, Field) or not field.docs or not field.c_name:
                 yield f"{name or 'struct'}.{field.name}"
-
-
-def fixed_size(subcon: Any) -> int | None:
-    """Return how many bytes something takes, or None where that depends on the file."""
-    if isinstance(subcon, FormatField):
-        return int(subcon.length)
-    if isinstance(subcon, (Computed, End, *FOUND_OUT)):
-        return 0
-    if isinstance(subcon, Signature):
-        return len(subcon.signature)
-    if isinstance(subcon, Bytes):
-        return subcon.length if isinstance(subcon.length, int) else None
-    if isinstance(subcon, Struct):
-        sizes = [fixed_size(field.subcon) for field in subcon.subcons]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
-    return None
-
-
-def offsets(struct: Struct) -> list[int | None]:
-    """Return for each field its fixed offset from the start of the struct, None if it has none."""
-    result: list[int | None] = []
-    offset: int | None = 0
-    for field in struct.subcons:
-        result.append(offset)
-        size = fixed_size(field.subcon)
-        offset = None if offset is None or size is None else offset + size
-    return result
 
 
 class _Plain(Writer):
@@ -195,10 +150,10 @@ class _Plain(Writer):
 
 def c_name_of(path: tuple[str, ...]) -> str:
     """Return the C name of a field, by its path from the top of a file."""
-    for root in CHECKPOINT_FILE.layouts.values():
+    for root in CHECKPOINT_FILE.cases.values():
         places: list[Any] = [root]
         for name in path:
-            fields = [f for place in places for s in parts(place) for f in s.subcons]
+            fields = [f for place in places for s in structs_in(place) for f in s.subcons]
             places = [f.subcon for f in fields if f.name == name]
             c_names = [f.c_name for f in fields if f.name == name]
         if c_names:

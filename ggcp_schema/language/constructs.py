@@ -24,48 +24,36 @@ class Member(NamedTuple):
 
 
 class Described:
-    """What a construct tells those who walk the schema: its parts, its size, its expressions.
+    """What a construct tells those who walk the schema.
 
     Attributes:
         size: bytes, or None where that depends on the file.
         stored: whether it stands in the file; else other bytes, or fields, tell its value.
-        cases: what may stand here, by what selects it; empty where there is no choice.
+        expressions: its own expressions over ``this``.
+        children: the constructs directly inside, in the order of the file.
+        cases: those of them of which one stands there, by what selects it.
+        ahead: constructs with which it looks at bytes further on, which others parse.
     """
 
     size: int | None = None
     stored: bool = True
+    expressions: tuple[Any, ...] = ()
+    children: tuple[Any, ...] = ()
     cases: Mapping[Any, Any] = MappingProxyType({})
+    ahead: tuple[Any, ...] = ()
 
     @property
     def least(self) -> int:
         """Bytes that it takes at least, or 0 where nothing is known."""
         return self.size or 0
 
-    def children(self) -> tuple[Any, ...]:
-        """Return the constructs directly inside, in the order of the file; all of the cases."""
-        return tuple(self.cases.values())
-
-    def looks_at(self) -> tuple[Any, ...]:
-        """Return the constructs with which it looks at bytes further on, which others parse."""
-        return ()
-
-    def expressions(self) -> tuple[Any, ...]:
-        """Return its own expressions over ``this``."""
-        return ()
-
     def members(self, value: Any) -> list[Member] | None:
         """Return what a parsed value consists of, as far as it was parsed; None if of one piece."""
         return None
 
     def length_of(self, value: Any) -> int:
-        """Return how many bytes a parsed value of one piece takes.
-
-        Raises:
-            TypeError: the construct has no size, and does not say how to tell it from a value.
-        """
-        if self.size is None:
-            raise TypeError(f"{type(self).__name__} does not say how many bytes it takes")
-        return self.size
+        """Return how many bytes a parsed value of one piece takes."""
+        return len(value) if self.size is None else self.size
 
 
 class _Choice(Described):
@@ -73,7 +61,7 @@ class _Choice(Described):
 
     def members(self, value: Any) -> list[Member] | None:
         members: list[Member] | None = None
-        for case in self.cases.values():
+        for case in self.children:
             members = case.members(value)
             if members is None or len(members) == len(value):
                 break
@@ -81,11 +69,12 @@ class _Choice(Described):
 
 
 class Switch(_Choice, construct.Switch):  # type: ignore[misc]
-    """construct's Switch: the case that ``keyfunc`` selects."""
+    """construct's Switch: the case that an expression selects."""
 
-    def expressions(self) -> tuple[Any, ...]:
-        """Return what selects the case."""
-        return (self.keyfunc,)
+    def __init__(self, selector: Any, cases: Mapping[Any, Any]) -> None:
+        super().__init__(selector, cases)
+        self.expressions = (selector,)
+        self.children = tuple(cases.values())
 
 
 class IfThenElse(_Choice, construct.IfThenElse):  # type: ignore[misc]
@@ -93,11 +82,9 @@ class IfThenElse(_Choice, construct.IfThenElse):  # type: ignore[misc]
 
     def __init__(self, condition: Any, then: Any, otherwise: Any) -> None:
         super().__init__(condition, then, otherwise)
+        self.expressions = (condition,)
+        self.children = (then, otherwise)
         self.cases = {True: then, False: otherwise}
-
-    def expressions(self) -> tuple[Any, ...]:
-        """Return the condition."""
-        return (self.condfunc,)
 
 
 class Computed(Described, construct.Computed):  # type: ignore[misc]
@@ -106,6 +93,6 @@ class Computed(Described, construct.Computed):  # type: ignore[misc]
     size = 0
     stored = False
 
-    def expressions(self) -> tuple[Any, ...]:
-        """Return what it follows from."""
-        return (self.func,)
+    def __init__(self, expression: Any) -> None:
+        super().__init__(expression)
+        self.expressions = (expression,)

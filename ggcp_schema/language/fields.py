@@ -208,14 +208,11 @@ class Struct(Described, ConstructStruct):  # type: ignore[misc]
     def __init__(self, *subcons: Field, docs: str = "") -> None:
         super().__init__(*subcons)
         self.docs = docs
-        self.least = sum(getattr(member.subcon, "least", 0) for member in subcons)
+        self.children = tuple(member.subcon for member in subcons)
+        self.least = sum(getattr(child, "least", 0) for child in self.children)
         self._parsers = [(member.name, member.parser) for member in subcons]
-        sizes = [getattr(member.subcon, "size", None) for member in subcons]
+        sizes: list[Any] = [getattr(child, "size", None) for child in self.children]
         self.size = None if None in sizes else sum(sizes)
-
-    def children(self) -> tuple[Any, ...]:
-        """Return what its fields are."""
-        return tuple(member.subcon for member in self.subcons)
 
     def members(self, value: Mapping[str, Any]) -> list[Member]:
         """Return the fields of a parsed value, up to the first that is missing."""
@@ -226,14 +223,16 @@ class Struct(Described, ConstructStruct):  # type: ignore[misc]
             found.append(Member(member.name, member.subcon, value[member.name]))
         return found
 
-    def offsets(self) -> dict[str, int | None]:
-        """Return where each field stands from the start of the struct; None if that depends."""
-        offsets: dict[str, int | None] = {}
-        offset: int | None = 0
+    def offsets(self) -> dict[str, int]:
+        """Return where fields stand from the start of the struct, up to one without a size."""
+        offsets = {}
+        offset = 0
         for member in self.subcons:
             offsets[member.name] = offset
             size = member.subcon.size
-            offset = None if offset is None or size is None else offset + size
+            if size is None:
+                break
+            offset += size
         return offsets
 
     def _scope(self, context: Any) -> Any:

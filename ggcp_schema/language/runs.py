@@ -54,15 +54,9 @@ class Repeated(Described, Subconstruct):  # type: ignore[misc]
     def __init__(self, count: Any, subcon: Any) -> None:
         super().__init__(subcon)
         self.count = count
+        self.children = (subcon,)
+        self.expressions = (count,)
         self._count = compiled(count)
-
-    def children(self) -> tuple[Any, ...]:
-        """Return what is repeated."""
-        return (self.subcon,)
-
-    def expressions(self) -> tuple[Any, ...]:
-        """Return the count."""
-        return (self.count,)
 
     def members(self, value: Any) -> list[Member]:
         """Return the entries."""
@@ -136,15 +130,8 @@ class Bytes(Described, Construct):  # type: ignore[misc]
         super().__init__()
         self.length = length
         self.size = length if isinstance(length, int) else None
+        self.expressions = (length,)
         self._length = compiled(length)
-
-    def expressions(self) -> tuple[Any, ...]:
-        """Return the length."""
-        return (self.length,)
-
-    def length_of(self, value: Any) -> int:
-        """Return how many bytes there are."""
-        return len(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> bytes:
         length = self._length(None, context)
@@ -198,10 +185,6 @@ class AlignTo(Described, Construct):  # type: ignore[misc]
         super().__init__()
         self.alignment = alignment
         self.flagbuildnone = True
-
-    def length_of(self, value: Any) -> int:
-        """Return how many bytes there are."""
-        return len(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> bytes:
         return read(stream, -stream.tell() % self.alignment)

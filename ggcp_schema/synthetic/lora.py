@@ -10,16 +10,16 @@ from typing import Any, BinaryIO
 from construct import Container
 
 from ggcp_schema import build
+from ggcp_schema.enums import HeaderLayout, OptimizerType
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import Struct
 from ggcp_schema.lora import (
-    HeaderLayout,
     HyperparametersWithMultiple,
     HyperparametersWithoutMultiple,
     LoraModel,
     Ranks,
 )
-from ggcp_schema.optimizer import VERSION_1_STATES, OptimizerType
+from ggcp_schema.optimizer import VERSION_1_STATES
 from ggcp_schema.synthetic.training import Values, nested, optimizer_state, slice_of
 from ggcp_schema.tensor import element_count, slots
 

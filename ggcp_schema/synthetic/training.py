@@ -18,9 +18,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ggcp_schema import build
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.model import Hyperparameters, Model
-from ggcp_schema.optimizer import VERSION_0_STATES, VERSION_1_STATES, OptimizerType
+from ggcp_schema.optimizer import VERSION_0_STATES, VERSION_1_STATES
 from ggcp_schema.order import Order, paths
 from ggcp_schema.tensor import element_count, slots
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from fuzz.common import ROOT
 from ggcp_schema import FormatError
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic, SyntheticLora
 

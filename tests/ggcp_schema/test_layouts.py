@@ -9,7 +9,7 @@ from layouts import TINY, Tiny
 from members import leaves, tensors, values
 
 from ggcp_schema import build, parse
-from ggcp_schema.optimizer import Layout
+from ggcp_schema.enums import Layout
 
 every_layout = pytest.mark.parametrize("tiny", TINY.values(), ids=TINY.keys())
 

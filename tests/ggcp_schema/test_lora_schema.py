@@ -17,8 +17,7 @@ from reference import checkpoint as reference
 
 import ggcp_schema
 from ggcp_schema import FormatError, Span
-from ggcp_schema.lora import HeaderLayout
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
 from ggcp_schema.synthetic import SyntheticLora
 
 REAL = "ggcl_v1_adam_1a5f0a30e.bin"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from packed import Packed, checkpoint
 
 from ggcp_schema import FormatError, parse
-from ggcp_schema.optimizer import Layout, OptimizerContext, OptimizerType
+from ggcp_schema.enums import Layout, OptimizerType
+from ggcp_schema.optimizer import OptimizerContext
 
 SHAPES = st.builds(
     dict,
@@ -86,7 +87,7 @@ def test_damage_is_told_in_the_words_of_the_type_that_fits_further(
 def test_each_layout_knows_its_own_version_only(layout: Layout) -> None:
     version = OptimizerContext.versions[layout]
     with pytest.raises(FormatError) as caught:
-        OptimizerContext.layouts[layout].parse(struct.pack("<L", 1 - version) + bytes(108))
+        OptimizerContext.cases[layout].parse(struct.pack("<L", 1 - version) + bytes(108))
     assert (caught.value.path, caught.value.expected) == ("version", str(version))
 
 

@@ -256,7 +256,7 @@ def test_an_unexpected_error_closes_the_file(path: Path, monkeypatch: pytest.Mon
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ggcp_schema.CHECKPOINT_FILE.parse_stream", interrupted)
+    monkeypatch.setattr("ggcp_schema.checkpoint.CHECKPOINT_FILE.parse_stream", interrupted)
     with pytest.raises(KeyboardInterrupt):
         parse(path)
 

@@ -12,7 +12,7 @@ from reference.checkpoint import Checkpoint as Reference
 from reference.checkpoint import read
 
 from ggcp_schema import build, parse
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.enums import Layout, OptimizerType
 
 COMPLETE = sorted(
     path.name.removesuffix(".xz")

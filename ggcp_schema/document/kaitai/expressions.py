@@ -46,7 +46,7 @@ def type_name(struct: Struct) -> str:
 
 def is_root(struct: Struct) -> bool:
     """Tell whether a struct is a whole file, to which ``this._root`` leads."""
-    return any(struct is root for root in CHECKPOINT_FILE.layouts.values())
+    return any(struct is root for root in CHECKPOINT_FILE.cases.values())
 
 
 def taken(struct: Struct) -> list[Reference]:
@@ -176,7 +176,7 @@ class Expressions(Writer):
         """Return the member of whichever alternative stands there."""
         selector = self.write(subcon.keyfunc)
         *others, last = [
-            (case, f"{path[0]}.as<{type_name(case.subcon)}>.{'.'.join(path[1:])}")
+            (case, f"{path[0]}.as<{type_name(case.construct)}>.{'.'.join(path[1:])}")
             for case in choice
         ]
         words = "".join(f"{selector} == {constant(case.key)} ? {m} : " for case, m in others)

@@ -8,38 +8,33 @@ from __future__ import annotations
 
 import json
 import struct as packing
+from collections.abc import Callable
 from typing import Any
-
-from construct import Computed, IfThenElse
-from construct.core import FormatField
 
 from ggcp_schema.document.kaitai.expressions import Expressions, constant, type_name
 from ggcp_schema.document.tables import prose
-from ggcp_schema.document.walk import UnknownConstructError, fixed_size
-from ggcp_schema.language.fields import Field, Struct
-from ggcp_schema.lora import FIRST_NAME, StoredFeedForwardLength, StoredHeaderLayout
-from ggcp_schema.optimizer import OptimizerContext, StoredRecords
+from ggcp_schema.document.walk import entry_for
+from ggcp_schema.language.constructs import IfThenElse
+from ggcp_schema.language.fields import Field, Number, Struct
 from ggcp_schema.tensor import ALIGNMENT, F32_TYPE, Tensor
+from ggcp_schema.variants import (
+    FeedForwardLengthByRecord,
+    HeaderLayoutByFirstRecord,
+    LayoutByParameterCount,
+    TypeByRecords,
+)
 
 Instances = dict[str, dict[str, Any]]
 
 
 def found_out(field: Field, expressions: Expressions) -> Instances:
-    """Return the instances for a field that is found out; the last has the field's name."""
+    """Return the instances for a value that is not stored; the last has the field's name."""
     start = f"{field.name}_offset"
-    instances: Instances = {start: {"value": "_io.pos"}}
-    if isinstance(field.subcon, StoredRecords):
-        instances.update(_stored_records(field, start, expressions))
-    elif isinstance(field.subcon, StoredHeaderLayout):
-        instances.update(_stored_header_layout(field, start))
-    elif isinstance(field.subcon, StoredFeedForwardLength):
-        instances.update(_stored_feed_forward_length(field, start, expressions))
-    else:
-        raise UnknownConstructError(field.subcon)
-    return instances
+    instances = entry_for(_FOUND, field.subcon)(field, start, expressions)
+    return {start: {"value": "_io.pos"}, **instances}
 
 
-def _stored_records(field: Field, start: str, expressions: Expressions) -> Instances:
+def _type_by_records(field: Field, start: str, expressions: Expressions) -> Instances:
     instances: Instances = {}
     words = "-1"
     for kind, state in reversed(field.subcon.states.items()):
@@ -50,15 +45,15 @@ def _stored_records(field: Field, start: str, expressions: Expressions) -> Insta
     return instances
 
 
-def _stored_header_layout(field: Field, start: str) -> Instances:
-    name = FIRST_NAME.encode("ascii")
+def _header_layout(field: Field, start: str, expressions: Expressions) -> Instances:
+    name = field.subcon.record_name.encode("ascii")
     numbers = list(packing.pack("<3L", 2, len(name), F32_TYPE))
     instances: Instances = {}
-    default = constant(next(iter(field.subcon.cases)))
+    default = constant(next(iter(field.subcon.layouts)))
     words = default
-    for index, (layout, case) in reversed(list(enumerate(field.subcon.cases.items()))):
+    for index, (layout, case) in reversed(list(enumerate(field.subcon.layouts.items()))):
         first = f"first_record_{index}"
-        place = f"{start} + {_size(case) + _size(field.subcon.between)}"
+        place = f"{start} + {case.size + field.subcon.between.size}"
         instances[f"{first}_numbers"] = {"pos": place, "size": len(numbers)}
         instances[f"{first}_name"] = {"pos": f"{place} + 20", "size": len(name)}
         found = f"({first}_numbers == {numbers} or {first}_name == {list(name)})"
@@ -67,7 +62,7 @@ def _stored_header_layout(field: Field, start: str) -> Instances:
     return instances
 
 
-def _stored_feed_forward_length(field: Field, start: str, expressions: Expressions) -> Instances:
+def _feed_forward_length(field: Field, start: str, expressions: Expressions) -> Instances:
     inside = expressions.inside(layer="0")
     instances, end = _ends(field.subcon.before, start, "before_w1_b", inside)
     layers = expressions.reference(("hyperparameters", "block_count"))
@@ -78,11 +73,11 @@ def _stored_feed_forward_length(field: Field, start: str, expressions: Expressio
     return instances
 
 
-def _size(subcon: Any) -> int:
-    size = fixed_size(subcon)
-    if size is None:
-        raise UnknownConstructError(subcon)
-    return size
+_FOUND: dict[type, Callable[[Field, str, Expressions], Instances]] = {
+    TypeByRecords: _type_by_records,
+    HeaderLayoutByFirstRecord: _header_layout,
+    FeedForwardLengthByRecord: _feed_forward_length,
+}
 
 
 def optimizer_layout(field: Field, expressions: Expressions) -> Instances:
@@ -91,7 +86,7 @@ def optimizer_layout(field: Field, expressions: Expressions) -> Instances:
     Where the parameter count stands at both places by chance, the first is taken: no list of
     fields is followed to the end of the file as the schema does.
     """
-    context: OptimizerContext = field.subcon
+    context: LayoutByParameterCount = field.subcon
     start = f"{field.name}_offset"
     version = f"{field.name}_version"
     instances: Instances = {
@@ -103,7 +98,7 @@ def optimizer_layout(field: Field, expressions: Expressions) -> Instances:
         count = f"{field.name}_count_at_{place}"
         instances[count] = {"pos": f"{start} + {place}", "type": "s8"}
         words = f"{count} == parameter_count ? {_key(layout)} : {words}"
-    others = [key for key in context.layouts if key not in context.parameter_count_offsets]
+    others = [key for key in context.cases if key not in context.parameter_count_offsets]
     shared = next(context.versions[key] for key in context.parameter_count_offsets)
     for layout in others:
         words = f"{version} != {shared} ? {_key(layout)} : {words}"
@@ -129,7 +124,7 @@ def _ends(
     instances: Instances = {}
     end = start
     for field in struct.subcons:
-        if isinstance(field.subcon, Computed):
+        if not field.subcon.stored:
             continue
         name = f"{prefix}_{field.name}"
         if isinstance(field.subcon, Struct):
@@ -142,19 +137,30 @@ def _ends(
     return instances, end
 
 
-def _end(subcon: Any, start: str, expressions: Expressions) -> str:
-    if isinstance(subcon, FormatField):
-        return f"{start} + {subcon.length}"
-    if isinstance(subcon, IfThenElse):
-        condition = expressions.write(subcon.condfunc)
-        yes = _end(subcon.thensubcon, start, expressions)
-        no = _end(subcon.elsesubcon, start, expressions)
-        return f"{condition} ? {yes} : {no}"
-    if isinstance(subcon, Tensor):
-        # Whole names: they were cut only by trainers older than any file in which this is needed.
-        name = subcon.tensor_name.replace("{layer}", expressions.layer or "")
-        header = 12 + 4 * len(subcon.shape) + len(name)
-        aligned = f"({start} + {header + ALIGNMENT - 1}) / {ALIGNMENT} * {ALIGNMENT}"
-        product = " * ".join(expressions.write(dimension, 5) for dimension in subcon.shape)
-        return f"{aligned} + 4 * {product}" if product else aligned
-    raise UnknownConstructError(subcon)
+def _end(construct: Any, start: str, expressions: Expressions) -> str:
+    return entry_for(_ENDS, construct)(construct, start, expressions)
+
+
+def _end_of_number(number: Number, start: str, expressions: Expressions) -> str:
+    return f"{start} + {number.size}"
+
+
+def _end_of_choice(choice: IfThenElse, start: str, expressions: Expressions) -> str:
+    then, otherwise = (_end(child, start, expressions) for child in choice.children)
+    return f"{expressions.write(choice.condfunc)} ? {then} : {otherwise}"
+
+
+def _end_of_tensor(tensor: Tensor, start: str, expressions: Expressions) -> str:
+    # Whole names: they were cut only by trainers older than any file in which this is needed.
+    name = tensor.tensor_name.replace("{layer}", expressions.layer or "")
+    header = 12 + 4 * len(tensor.shape) + len(name)
+    aligned = f"({start} + {header + ALIGNMENT - 1}) / {ALIGNMENT} * {ALIGNMENT}"
+    product = " * ".join(expressions.write(dimension, 5) for dimension in tensor.shape)
+    return f"{aligned} + 4 * {product}" if product else aligned
+
+
+_ENDS: dict[type, Callable[[Any, str, Expressions], str]] = {
+    Number: _end_of_number,
+    IfThenElse: _end_of_choice,
+    Tensor: _end_of_tensor,
+}

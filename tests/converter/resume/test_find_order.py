@@ -16,7 +16,7 @@ from resumed import LBFGS, ORDERS, REAL, SMALL, VERSION_1, Array, elements, pars
 
 from converter.resume.detect import Finding, find_order
 from ggcp_schema import Checkpoint, parse
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 

@@ -17,7 +17,7 @@ from converter.resume.detect import find_order
 from converter.resume.rearrange import Resumption
 from converter.use_cases.convert import plan_conversion
 from ggcp_schema import parse
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 

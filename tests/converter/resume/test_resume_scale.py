@@ -17,7 +17,7 @@ from resumed import SMALL, VERSION_1, Array, Said, divided, elements, ggcp, made
 from converter import ConversionError
 from converter.use_cases.convert import ResumeWith, convert
 from ggcp_schema import FormatError
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 

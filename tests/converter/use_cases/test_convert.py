@@ -19,7 +19,7 @@ from reference import checkpoint as reference
 from converter import Writing, Written, __version__
 from converter.use_cases.convert import convert
 from ggcp_schema import FormatError
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.synthetic import Synthetic
 
 COMPLETE = [

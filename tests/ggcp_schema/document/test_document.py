@@ -21,13 +21,13 @@ from ggcp_schema.document import (
     differences,
     document,
     is_current,
-    ranges,
     walk,
 )
 from ggcp_schema.document.content import blocks
 from ggcp_schema.document.example import EXAMPLES, Example, dump, written
 from ggcp_schema.document.page import Heading, Paragraph
 from ggcp_schema.document.tables import in_words
+from ggcp_schema.enums import Layout
 from ggcp_schema.language.fields import I32, U32, Field, Struct, field
 from ggcp_schema.language.runs import Repeated
 from ggcp_schema.model import Hyperparameters
@@ -184,7 +184,7 @@ def test_the_ranges_account_for_every_byte_of_a_file(fixtures: Path, name: str) 
     path = fixtures / name
     end = 0
     with parse(path) as checkpoint:
-        for part in ranges.ranges(checkpoint.container):
+        for part in checkpoint.places():
             assert part.offset == end, part.path
             assert getattr(part.value, "offset", part.offset) == part.offset, part.path
             end += part.length
@@ -195,7 +195,7 @@ def test_the_ranges_follow_the_variant_that_is_there() -> None:
     file = io.BytesIO()
     SyntheticLora(feed_forward_multiple=None).write(file)
     with parse(file) as checkpoint:
-        found = {part.path: part for part in ranges.ranges(checkpoint.container)}
+        found = {part.path: part for part in checkpoint.places()}
     assert "hyperparameters.feed_forward_multiple" not in found
     assert found["ranks.attention_norm"].offset == 40
 
@@ -204,9 +204,9 @@ def test_the_ranges_follow_the_variant_that_is_there() -> None:
 def test_the_printed_formulas_give_the_values_of_real_files(fixtures: Path, name: str) -> None:
     with parse(fixtures / name) as checkpoint:
         container = checkpoint.container
-    root = walk.CHECKPOINT_FILE.layouts[container["magic"]]
+    root = walk.CHECKPOINT_FILE.cases[container["magic"]]
     sizes = {"n_ff": container.get("feed_forward_length")}
-    for part in ranges.ranges(container):
+    for part in checkpoint.places():
         if part.path.startswith(("hyperparameters.", "ranks.")):
             sizes[walk.c_name_of(tuple(part.path.split(".")))] = part.value
     (count,) = (f for f in root.subcons if f.name == "parameter_count")
@@ -218,10 +218,10 @@ def test_the_printed_formulas_give_the_values_of_real_files(fixtures: Path, name
 
 
 def test_the_variants_of_the_optimizer_context_are_where_the_choice_looks() -> None:
-    for layout, struct in OptimizerContext.layouts.items():
-        places = dict(zip((f.name for f in struct.subcons), walk.offsets(struct), strict=True))
-        expected = OptimizerContext.parameter_count_offsets.get(layout, 100)
-        assert places["parameter_count"] == expected
+    places = {Layout.VERSION_1: 12, Layout.VERSION_1_WITH_PARAMS: 100}
+    assert OptimizerContext.parameter_count_offsets == places
+    for layout, struct in OptimizerContext.cases.items():
+        assert struct.offsets()["parameter_count"] == places.get(layout, 100)
 
 
 def test_an_expression_keeps_the_parentheses_that_it_needs() -> None:
@@ -307,8 +307,8 @@ def test_the_numbers_that_tell_the_header_of_a_lora_checkpoint(multiple: int | N
     file = io.BytesIO()
     SyntheticLora(feed_forward_multiple=multiple).write(file)
     with parse(file) as checkpoint:
-        offsets = {part.path: part.offset for part in ranges.ranges(checkpoint.container)}
-    (layout,) = (f for f in walk.CHECKPOINT_FILE.layouts[b"lcgg"].subcons if f.name == "layout")
+        offsets = {part.path: part.offset for part in checkpoint.places()}
+    (layout,) = (f for f in walk.CHECKPOINT_FILE.cases[b"lcgg"].subcons if f.name == "layout")
     docs = layout.subcon.docs
     first = "model.tok_embeddings.a"
     numbers = re.findall(r"(\d+) or (\d+)", docs)

@@ -20,8 +20,7 @@ from paths import FIXTURES, TESTS
 
 from ggcp_schema import Checkpoint, FormatError, Span, build, parse
 from ggcp_schema.document import document
-from ggcp_schema.document.ranges import ranges
-from ggcp_schema.optimizer import OptimizerType
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.synthetic import Synthetic, SyntheticLora
 
 COMPILER = TESTS / "kaitai"
@@ -102,7 +101,7 @@ def compare(kaitai: Any, checkpoint: Checkpoint, data: bytes) -> dict[str, int]:
     """Compare all fields; returns how many there were, in all and of tensors."""
     theirs = read(kaitai, data)
     counts = {"fields": 0, "tensors": 0}
-    for ours in ranges(checkpoint.container):
+    for ours in checkpoint.places():
         if ours.path == "end":
             continue
         holder = theirs
@@ -192,7 +191,7 @@ def test_the_generated_parser_refuses_what_ours_refuses(kaitai: Any, name: str) 
     replace(SYNTHETIC[name], **sizes, block_count=layers).write(file)
     data = file.getvalue()
     with parse(file) as checkpoint:
-        parts = [part for part in ranges(checkpoint.container) if part.length]
+        parts = [part for part in checkpoint.places() if part.length]
     refused = 0
     for part in parts:
         if part.path.endswith((".data", ".padding")):

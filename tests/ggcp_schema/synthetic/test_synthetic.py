@@ -16,7 +16,7 @@ from reference.checkpoint import read
 from reference.llama import split
 
 from ggcp_schema import FormatError, build, parse
-from ggcp_schema.optimizer import Layout, OptimizerType
+from ggcp_schema.enums import Layout, OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 
