@@ -64,32 +64,6 @@ ORDERS: dict[Order, tuple[str | PerLayer, ...]] = {
     ),
 }
 
-TRAINERS: tuple[tuple[str, dict[Order, str]], ...] = (
-    ("42d9b4cfc (2023-05-21)", {
-        Order.PLAIN: "always"}),
-    ("releases e32089b2c to 43033b7bb, d39c8e686", {
-        Order.SCRATCH: "by default",
-        Order.FLASH: "--no-scratch",
-        Order.PLAIN: "--no-scratch --no-flash"}),
-    ("branch from bfc311913", {
-        Order.SCRATCH: "by default",
-        Order.FLASH: "--no-checkpointing --no-scratch",
-        Order.PLAIN: "--no-checkpointing --no-scratch --no-flash"}),
-    ("branch from 4ed096c6b (2023-08-14) to 4072f20bb", {
-        Order.FLASH: "by default",
-        Order.PLAIN: "--no-flash"}),
-    ("trainers with GGUF from 44c117f41 (2023-08-28)", {
-        Order.FLASH: "by default",
-        Order.PLAIN: "--no-flash"}),
-    ("the last trainer (July 2024)", {
-        Order.PLAIN: "by default",
-        Order.SCRATCH: "where its planner evaluates from right to left (context 8, batch 1)"}),
-)
-"""Which trainers write and expect which order, with which options.
-
-Those with GGUF write none of the files of this schema; they go on training from converted ones.
-"""
-
 EVIDENCE: tuple[tuple[str, str], ...] = (
     ("a vector of the parameters themselves (adam.x, lbfgs.x)",
         "The right order is the one whose slices equal the model's tensors: with Adam exactly; "
@@ -104,13 +78,6 @@ EVIDENCE: tuple[tuple[str, str], ...] = (
         "smallest, where mean is that of log v over such elements of the same tensor."),
 )
 """What tells the order of a file, the surest sign first."""
-
-SCALE = (
-    "Releases and d39c8e686 take the gradient of the loss summed over the n_ctx * n_batch rows of "
-    "a batch, trainers from 51dc77092 on that of its mean. So the former's first moments are "
-    "n_ctx * n_batch times as large as the latter's, the second moments the square of that."
-)
-"""What the moments are moments of."""
 # fmt: on
 
 

@@ -10,6 +10,7 @@ from construct import Struct
 from converter.report.report import Optimizer, Report
 from ggcp_schema import printable
 from ggcp_schema.enums import Layout, OptimizerType
+from ggcp_schema.history import TRAINERS
 from ggcp_schema.lora import Ranks
 from ggcp_schema.model import Hyperparameters, Training
 from ggcp_schema.optimizer import (
@@ -20,7 +21,7 @@ from ggcp_schema.optimizer import (
     OptimizerVersion1,
     Params,
 )
-from ggcp_schema.order import TRAINERS, Order, paths
+from ggcp_schema.order import Order, paths
 
 
 class Fact(NamedTuple):

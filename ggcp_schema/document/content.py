@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
 from ggcp_schema.checkpoint import CHECKPOINT_FILE, FOREIGN, MAGICLESS
-from ggcp_schema.document import commits
 from ggcp_schema.document.example import EXAMPLES, dump
+from ggcp_schema.document.markdown import markdown
 from ggcp_schema.document.page import (
     Block,
     Box,
@@ -28,9 +29,10 @@ from ggcp_schema.document.tables import (
     type_of,
 )
 from ggcp_schema.document.walk import alternatives, name_of_case, struct_name, structs, text
+from ggcp_schema.history import BRANCHES, MASTER, NAMES_WHOLE_SINCE, SCALE, TRAINERS, dated
 from ggcp_schema.language.fields import Field, Struct
 from ggcp_schema.language.runs import Repeated
-from ggcp_schema.order import EVIDENCE, ORDERS, SCALE, TRAINERS, Direction, PerLayer
+from ggcp_schema.order import EVIDENCE, ORDERS, Direction, PerLayer
 from ggcp_schema.tensor import ALIGNMENT, SHORTEST_CUT_NAME, Tensor, TensorRecord
 from ggcp_schema.variants import LookAhead, TypeByRecords
 
@@ -75,7 +77,7 @@ _TENSORS = (
     'Where a table says `tensor [a, b] named "x"`, a record of this kind stands. Its '
     "`expected_shape` is `[a, b]`, its `expected_name` is `x` in ASCII (empty where the table says "
     "`without a name`).",
-    "A name is as a rule exactly the expected one. Trainers before 2023-06-26 (eaa6ca5a6) cut "
+    f"A name is as a rule exactly the expected one. Trainers before {dated(NAMES_WHOLE_SINCE)} cut "
     f"names off at {SHORTEST_CUT_NAME} or {SHORTEST_CUT_NAME + 1} bytes; from layer 10 on the "
     f"longest have {SHORTEST_CUT_NAME + 1}. A reader accepts any beginning of the expected name "
     f"from {SHORTEST_CUT_NAME} bytes on, on purpose: wherever a writer's limit was, and also in "
@@ -100,8 +102,33 @@ def blocks() -> Iterator[Block]:
     )
     yield Heading(2, "How to read this page")
     rest = tuple(_after_notation(kinds))
-    yield Bullets((*_NOTATION, commits.dates(commits.named(rest))))
+    yield Bullets((*_NOTATION, dates(commits_in(markdown(rest)))))
     yield from rest
+
+
+def commits_in(text: str) -> set[str]:
+    """Return the commits that a text names."""
+    return set(re.findall(r"\b(?=[a-f]*[0-9])[0-9a-f]{9}\b", text))
+
+
+def dates(commits: set[str]) -> str:
+    """Return commits with their dates, in the order of time, as a sentence.
+
+    Raises:
+        LookupError: the date of one of them is not known.
+    """
+    unknown = commits - {*MASTER, *BRANCHES}
+    if unknown:
+        raise LookupError(", ".join(sorted(unknown)))
+    master, branches = (
+        ", ".join(f"{commit} {date}" for commit, date in known.items() if commit in commits)
+        for known in (MASTER, BRANCHES)
+    )
+    return (
+        f"Words such as e32089b2c are commits of llama.cpp. On its master branch: {master}. On "
+        f"the branches where the trainers were developed: {branches} (those of July were written "
+        "from June on)."
+    )
 
 
 def _after_notation(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:

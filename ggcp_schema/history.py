@@ -1,0 +1,191 @@
+"""Who wrote, read and expected what, and when: trainers, dates, epsilons, orders, scales.
+
+All of it is about llama.cpp, and none of it stands in a checkpoint. Commits are told by their first
+nine digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ggcp_schema.enums import Layout
+from ggcp_schema.order import Order
+
+MASTER = {
+    "e32089b2c": "2023-06-13",
+    "eaa6ca5a6": "2023-06-26",
+    "eb542d393": "2023-07-25",
+    "6381d4e11": "2023-08-21",
+    "43033b7bb": "2023-08-28",
+    "44c117f41": "2023-08-28",
+}
+"""Commits of the master branch, and their dates."""
+
+# d39c8e686 to bfc311913 were written from 2023-06-15 on and rebased on the day given.
+BRANCHES = {
+    "42d9b4cfc": "2023-05-21",
+    "d39c8e686": "2023-07-28",
+    "d395b19c8": "2023-07-28",
+    "51dc77092": "2023-07-28",
+    "bfc311913": "2023-07-28",
+    "4ed096c6b": "2023-08-14",
+    "4072f20bb": "2023-08-24",
+    "5ce92aed3": "2023-08-29",
+    "ecb1b20c8": "2023-08-29",
+    "0564f4ed1": "2023-08-29",
+}
+"""Commits of the branches on which the trainers were developed (github.com/xaedes/llama.cpp)."""
+
+
+def date_of(commit: str) -> str:
+    """Return when a commit was made, as year-month-day.
+
+    Raises:
+        LookupError: the date is not known.
+    """
+    return MASTER[commit] if commit in MASTER else BRANCHES[commit]
+
+
+def dated(commit: str) -> str:
+    """Return a date with the commit that was made then, as messages have it.
+
+    Raises:
+        LookupError: the date is not known.
+    """
+    return f"{date_of(commit)} ({commit})"
+
+
+class Epsilon(NamedTuple):
+    """The epsilon of the RMS norms, fixed in the trainer, of one era.
+
+    Attributes:
+        value: the epsilon.
+        words: as people write it.
+        commit: the first with it, on the master branch.
+    """
+
+    value: float
+    words: str
+    commit: str
+
+    @property
+    def since(self) -> str:
+        """The date of the commit."""
+        return date_of(self.commit)
+
+
+EPSILONS = (
+    Epsilon(1e-6, "1e-6", "e32089b2c"),
+    Epsilon(5e-6, "5e-6", "eb542d393"),
+    Epsilon(1e-5, "1e-5", "6381d4e11"),
+)
+"""The epsilons of the trainers, the oldest first."""
+
+HISTORICAL_EPSILON = 1e-5
+"""What the historical converter always wrote, whatever the trainer used."""
+
+WRITERS = {
+    Layout.VERSION_0: f"train-text-from-scratch, llama.cpp from {dated('e32089b2c')} to "
+    f"{dated('43033b7bb')}, or its branch from {dated('42d9b4cfc')} on",
+    Layout.VERSION_1: "train-text-from-scratch, development branch of llama.cpp, d395b19c8 to "
+    "4072f20bb (until August 2023)",
+    Layout.VERSION_1_WITH_PARAMS: "train-text-from-scratch, one commit of llama.cpp's development "
+    "branch, d39c8e686",
+}
+"""Which trainers wrote training checkpoints, by the layout of the optimizer context."""
+
+LORA_WRITERS = "finetune, development branch of llama.cpp, 2023-08-16 to 2023-08-29"
+"""Which trainer wrote LoRA checkpoints."""
+
+NAMES_WHOLE_SINCE = "eaa6ca5a6"
+"""The commit before which trainers cut the names of tensors."""
+
+MOST_ROTATED = 64
+"""Dimensions of a head that rotate at most, by default (--rotmax)."""
+
+LORA_MULTIPLE = 4
+"""n_mult in the header that finetune wrote from 0564f4ed1 on, whatever the base model's is."""
+
+
+class Trainer(NamedTuple):
+    """A trainer, and with which options it writes and expects which order of the parameters."""
+
+    name: str
+    options: Mapping[Order, str]
+
+
+# fmt: off
+TRAINERS = (
+    Trainer("42d9b4cfc (2023-05-21)", {
+        Order.PLAIN: "always"}),
+    Trainer("releases e32089b2c to 43033b7bb, d39c8e686", {
+        Order.SCRATCH: "by default",
+        Order.FLASH: "--no-scratch",
+        Order.PLAIN: "--no-scratch --no-flash"}),
+    Trainer("branch from bfc311913", {
+        Order.SCRATCH: "by default",
+        Order.FLASH: "--no-checkpointing --no-scratch",
+        Order.PLAIN: "--no-checkpointing --no-scratch --no-flash"}),
+    Trainer("branch from 4ed096c6b (2023-08-14) to 4072f20bb", {
+        Order.FLASH: "by default",
+        Order.PLAIN: "--no-flash"}),
+    Trainer("trainers with GGUF from 44c117f41 (2023-08-28)", {
+        Order.FLASH: "by default",
+        Order.PLAIN: "--no-flash"}),
+    Trainer("the last trainer (July 2024)", {
+        Order.PLAIN: "by default",
+        Order.SCRATCH: "where its planner evaluates from right to left (context 8, batch 1)"}),
+)
+"""The trainers, the oldest first.
+
+Those with GGUF write none of the files of this schema; they go on training from converted ones.
+"""
+# fmt: on
+
+TRAINERS_OF = {
+    Layout.VERSION_0: TRAINERS[:2],
+    Layout.VERSION_1_WITH_PARAMS: TRAINERS[1:2],
+    Layout.VERSION_1: TRAINERS[2:4],
+}
+"""The trainers that write training checkpoints, by the layout of the optimizer context."""
+
+READERS = {
+    Order.FLASH: "August 2023 to May 2024 without --no-flash",
+    Order.PLAIN: "August 2023 to May 2024 with --no-flash, and July 2024",
+    Order.SCRATCH: "July 2024 where it evaluates from right to left",
+}
+"""Which train-text-from-scratch with GGUF expects each order."""
+
+SCALE = (
+    "Releases and d39c8e686 take the gradient of the loss summed over the n_ctx * n_batch rows of "
+    "a batch, trainers from 51dc77092 on that of its mean. So the former's first moments are "
+    "n_ctx * n_batch times as large as the latter's, the second moments the square of that."
+)
+"""What the moments are moments of."""
+
+
+def sums_gradients(layout: Layout) -> bool:
+    """Tell whether the trainers took the gradient of the sum over a batch, not of the mean."""
+    return layout is not Layout.VERSION_1
+
+
+def stores_mean_losses(layout: Layout) -> bool:
+    """Tell whether the losses in the optimizer context are mean losses."""
+    return layout is not Layout.VERSION_0
+
+
+NO_MEAN_LOSS = "Not a mean loss: this layout sums the loss of the last row over the threads."
+"""What a loss is where ``stores_mean_losses`` says no."""
+
+NO_MEAN_LOSSES = (
+    "The losses are no mean losses: this layout sums the loss of a batch's last row over the "
+    "threads."
+)
+"""The same of all losses in a file."""
+
+ONLY_THE_TREND = (
+    "This layout stores no mean loss but a sum over threads of the last row's, so only the trend "
+    "means something."
+)
+"""The same beside a chart of them."""

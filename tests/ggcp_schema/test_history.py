@@ -1,0 +1,75 @@
+"""The facts about trainers that no file holds, against dates and words written out by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from paths import ROOT
+
+from ggcp_schema import history
+from ggcp_schema.enums import Layout
+
+
+@pytest.mark.parametrize("module", ["enums", "order", "history"])
+def test_importing_it_is_cheap(module: str) -> None:
+    code = (
+        f"import sys, ggcp_schema.{module}; "
+        "print(sorted({'numpy', 'construct', 'ggcp_schema.checkpoint'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_epsilons_of_the_trainers() -> None:
+    assert [(e.words, e.since, e.commit) for e in history.EPSILONS] == [
+        ("1e-6", "2023-06-13", "e32089b2c"),
+        ("5e-6", "2023-07-25", "eb542d393"),
+        ("1e-5", "2023-08-21", "6381d4e11"),
+    ]
+    assert all(float(e.words) == e.value for e in history.EPSILONS)
+
+
+def test_a_commit_with_its_date() -> None:
+    assert history.dated("eaa6ca5a6") == "2023-06-26 (eaa6ca5a6)"
+    assert history.dated("4072f20bb") == "2023-08-24 (4072f20bb)"
+    with pytest.raises(LookupError, match="0123abcde"):
+        history.dated("0123abcde")
+
+
+def test_what_each_layout_was_written_with() -> None:
+    """Measured with the trainers: only version 0 has no mean losses, only version 1 has means."""
+    facts = {
+        layout: (history.sums_gradients(layout), history.stores_mean_losses(layout))
+        for layout in Layout
+    }
+    assert facts == {
+        Layout.VERSION_0: (True, False),
+        Layout.VERSION_1: (False, True),
+        Layout.VERSION_1_WITH_PARAMS: (True, True),
+    }
+
+
+def test_which_trainers_write_each_layout() -> None:
+    names = {
+        layout: [trainer.name for trainer in trainers]
+        for layout, trainers in history.TRAINERS_OF.items()
+    }
+    release = "releases e32089b2c to 43033b7bb, d39c8e686"
+    assert names == {
+        Layout.VERSION_0: ["42d9b4cfc (2023-05-21)", release],
+        Layout.VERSION_1_WITH_PARAMS: [release],
+        Layout.VERSION_1: [
+            "branch from bfc311913",
+            "branch from 4ed096c6b (2023-08-14) to 4072f20bb",
+        ],
+    }
+
+
+def test_the_writers_of_a_release() -> None:
+    assert history.WRITERS[Layout.VERSION_0] == (
+        "train-text-from-scratch, llama.cpp from 2023-06-13 (e32089b2c) to 2023-08-28 (43033b7bb), "
+        "or its branch from 2023-05-21 (42d9b4cfc) on"
+    )
