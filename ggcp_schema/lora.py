@@ -182,7 +182,7 @@ LoraOptimizer = Struct(
         "The same as version 1 in a training checkpoint.",
 )
 
-_HYPERPARAMETERS = {
+HYPERPARAMETERS = {
     HeaderLayout.WITH_MULTIPLE: HyperparametersWithMultiple,
     HeaderLayout.WITHOUT_MULTIPLE: HyperparametersWithoutMultiple,
 }
@@ -196,9 +196,9 @@ LoraCheckpoint = Struct(
         "-", "How far the training got."),
     field("layout",
         HeaderLayoutByFirstRecord(
-            _HYPERPARAMETERS, Ranks, "tok_embeddings.weight.loraA", start=8 + Training.least),
+            HYPERPARAMETERS, Ranks, "tok_embeddings.weight.loraA", start=8 + Training.least),
         "-", "Whether n_mult is there, told by where the first record stands."),
-    field("hyperparameters", Switch(this.layout, _HYPERPARAMETERS),
+    field("hyperparameters", Switch(this.layout, HYPERPARAMETERS),
         "hparams", "The sizes of the base model."),
     field("ranks", Ranks,
         "lora.hparams", "The rank of each pair, by the tensor of the base model that it changes."),
