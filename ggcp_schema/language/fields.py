@@ -22,6 +22,7 @@ U8 = FormatField("<", "B")
 U32 = FormatField("<", "L")
 I32 = FormatField("<", "l")
 I64 = FormatField("<", "q")
+U64 = FormatField("<", "Q")
 F32 = FormatField("<", "f")
 
 _NUMBERS = {
@@ -29,6 +30,7 @@ _NUMBERS = {
     "L": "a whole number from 0 to 4294967295",
     "l": "a whole number from -2147483648 to 2147483647",
     "q": "a whole number of 64 bits",
+    "Q": "a whole number from 0 to 18446744073709551615",
     "f": "a number that a float32 can hold",
 }
 
