@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from ggcp_schema import Span
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """One key of a GGUF and its value.
 
     Attributes:
         key: the name of the key, such as ``llama.context_length``.
         type: the type under which the value is written.
-        value: a number, a text or, for an array, a sequence of them.
+        value: a number, a text or, for an array, a sequence of them or a NumPy array of numbers.
         element_type: the type of an array's elements; None for every other type.
     """
 
@@ -27,6 +28,16 @@ class Metadata:
     type: GGUFValueType
     value: Any
     element_type: GGUFValueType | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all members; elements one by one, whatever sequence they are in."""
+        if not isinstance(other, Metadata):
+            return NotImplemented
+        if (self.key, self.type, self.element_type) != (other.key, other.type, other.element_type):
+            return False
+        if isinstance(self.value, np.ndarray) or isinstance(other.value, np.ndarray):
+            return np.array_equal(self.value, other.value)
+        return bool(self.value == other.value)
 
 
 @dataclass(frozen=True)

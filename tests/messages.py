@@ -130,7 +130,7 @@ def vocabularies() -> Iterator[tuple[str, bytes]]:
     yield "version9.gguf", gguf(*keys, version=9)
     yield "big-endian.gguf", gguf(*keys, version=0x03000000)
     yield "cut.gguf", whole[:-3]
-    yield "keys.gguf", whole[:16] + struct.pack("<Q", 5000) + whole[24:]
+    yield "keys.gguf", whole[:16] + struct.pack("<Q", 100000) + whole[24:]
     yield "type.gguf", gguf(pair("a", 13, b""))
     yield "arrays.gguf", gguf(pair("a", 9, struct.pack("<IQ", 9, 0)))
     yield "elements.gguf", gguf(pair("a", 9, struct.pack("<IQ", 13, 0)))
@@ -196,6 +196,7 @@ def models() -> Iterator[tuple[str, bytes]]:
     info = norm + struct.pack("<I", 0)
     yield "type.gguf", changed(info, norm + struct.pack("<I", 99))
     yield "quantized.gguf", changed(info, norm + struct.pack("<I", 24))
+    yield "blocks.gguf", changed(info, norm + struct.pack("<I", 8))
     yield "offset.gguf", changed(info + struct.pack("<Q", 64), info + struct.pack("<Q", 65))
     yield "beyond.gguf", changed(info + struct.pack("<Q", 64), info + struct.pack("<Q", 2**40))
     yield (
@@ -220,6 +221,10 @@ def models() -> Iterator[tuple[str, bytes]]:
     yield "head.gguf", whole[:100]
     yield "unnamed.gguf", gguf(tensors=1) + bytes(100)
     yield "twice.gguf", corpus.gguf([], [(b"a", (8,), 0, bytes(32))] * 2)
+    infos = [text(name) + struct.pack("<IQIQ", 1, 8, 0, 0) for name in (b"a", b"b")]
+    head = gguf(tensors=2) + b"".join(infos)
+    yield "overlap.gguf", head + bytes(-len(head) % 32 + 32)
+    yield "name.gguf", gguf(pair("n" * 65536, U32, bytes(4)))
 
 
 METADATA = {

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from converter.plan import Metadata, Plan, PlannedTensor
 from ggcp_schema import printable
+from ggcp_schema.language.texts import Texts
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -50,7 +53,9 @@ def _type(item: Metadata) -> str:
 
 
 def _json_value(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, np.ndarray):
+        return _json_value(value.tolist())
+    if isinstance(value, (tuple, list, Texts)):
         return [_json_value(element) for element in value]
     if isinstance(value, bytes):
         return printable(value)
@@ -60,7 +65,7 @@ def _json_value(value: Any) -> Any:
 
 
 def _text_value(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, Texts, np.ndarray)):
         return f"{len(value)} elements"
     return printable(value) if isinstance(value, (str, bytes)) else str(value)
 

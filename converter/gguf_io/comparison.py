@@ -1,29 +1,41 @@
-"""Reads a GGUF back with the gguf package's reader and compares it with what it should be."""
+"""Compares a GGUF with what it should be."""
 
 from __future__ import annotations
 
 import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any
 
-from gguf import GGUFReader, GGUFValueType, ReaderField, ReaderTensor
+import numpy as np
+from gguf import GGUFValueType
 
-from converter.errors import ConversionError
 from converter.gguf_io import keys
-from converter.gguf_io.structure import require_structure
+from converter.gguf_io.reader import Gguf, GgufTensor, read_gguf, shown_name
 from converter.plan import Metadata, Plan, PlannedTensor
 from ggcp_schema import Source, printable
 from ggcp_schema.language.source import BLOCK_BYTES
 
-_BUILT_IN = ("GGUF.version", "GGUF.tensor_count", "GGUF.kv_count")
-"""The reader's own fields, which are no keys."""
+_DAMAGED = "the file is damaged or no GGUF; convert the checkpoint again"
+_MOST_BYTES_SHOWN = 1 << 8  # of a text, of which 60 characters are shown
+_FLOATS = (GGUFValueType.FLOAT32, GGUFValueType.FLOAT64)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Gguf]:
+    """Open a GGUF that was made from a checkpoint, and close it in the end.
+
+    Raises:
+        FormatError: the file cannot be read, is no GGUF, or is damaged.
+    """
+    with Source.open(path) as source:
+        yield read_gguf(source, damaged=_DAMAGED, other=_DAMAGED)
 
 
 def differences(
-    plan: Plan, path: str | os.PathLike[str], progress: Callable[[int], object] = lambda _: None
+    plan: Plan, found: Gguf, progress: Callable[[int], object] = lambda _: None
 ) -> Iterator[str]:
     """Yield one line for each difference between a GGUF and its plan; none if it is right.
 
@@ -32,68 +44,20 @@ def differences(
 
     Args:
         plan: what should be in the file.
-        path: the GGUF.
+        found: the GGUF.
         progress: called with the number of bytes after each block of data.
 
     Raises:
-        FormatError: the file is no GGUF, or is damaged.
-        ConversionError: the gguf package cannot read it.
+        FormatError: the file was cut in the meantime.
     """
-    reader = open_reader(path)
-    with Source.open(path) as source:
-        yield from _metadata_differences(plan, reader)
-        yield from _tensors_differences(plan, reader, source, progress)
-        yield from _size_differences(reader, source)
+    yield from _metadata_differences(plan, found)
+    yield from _tensors_differences(plan, found, progress)
+    yield from _size_differences(found)
 
 
-def open_reader(path: str | os.PathLike[str]) -> GGUFReader:
-    """Open a GGUF with the gguf package's reader.
-
-    Raises:
-        FormatError: the file is no GGUF, or is damaged.
-        ConversionError: that reader cannot read it.
-    """
-    with Source.open(path) as source:
-        length = require_structure(source)
-        head = source.read_at(0, length)
-        size = source.size
-    try:
-        with _unnamed_file() as copy:
-            copy.write(head)
-            copy.truncate(size)
-            return GGUFReader(copy)  # type: ignore[arg-type] # NumPy maps an open file as well
-    except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
-        raise ConversionError(
-            path,
-            expected="a GGUF that the gguf package can read",
-            found=f"«{printable(str(error))}»",
-            hint="the file is damaged or no GGUF; convert the checkpoint again",
-        ) from error
-
-
-def _unnamed_file() -> BinaryIO:
-    """Return an empty file that nobody else can reach.
-
-    That reader maps its file into memory, and who reads from a map of a file that somebody cuts is
-    killed by the system. So it gets a copy of the head; the data, which it only maps, are a hole.
-    """
-    if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("ggcp"), "w+b")  # noqa: PTH123 - it has no name
-    return tempfile.TemporaryFile("w+b")
-
-
-def value_of(reader: GGUFReader, key: str) -> Any:
-    """Return the value of a key; None if it is not there or is no text though it should be."""
-    field = reader.get_field(key)
-    try:
-        return None if field is None else field.contents()
-    except UnicodeDecodeError:
-        return None
-
-
-def as_made_by_its_version(plan: Plan, reader: GGUFReader) -> Plan:
+def as_made_by_its_version(plan: Plan, found: Gguf) -> Plan:
     """Return the plan with the version of ggcp that made the GGUF, which may be an earlier one."""
-    version = value_of(reader, keys.GGCP_VERSION)
+    version = found.value(keys.GGCP_VERSION)
     if not isinstance(version, str):
         return plan
     metadata = (
@@ -103,106 +67,109 @@ def as_made_by_its_version(plan: Plan, reader: GGUFReader) -> Plan:
     return replace(plan, metadata=tuple(metadata))
 
 
-def _metadata_differences(plan: Plan, reader: GGUFReader) -> Iterator[str]:
+def _metadata_differences(plan: Plan, found: Gguf) -> Iterator[str]:
     architecture = Metadata("general.architecture", GGUFValueType.STRING, plan.architecture)
     expected = {item.key: item for item in (architecture, *plan.metadata)}
-    found = {key: f for key, f in reader.fields.items() if key not in _BUILT_IN}
     for key, item in expected.items():
-        if key not in found:
-            yield f"key {key}: missing"
+        if key not in found.keys:
+            yield f"key {shown_name(key)}: missing"
         else:
-            yield from _value_differences(item, found[key])
-    for key in found:
+            yield from _value_differences(item, found.keys[key].metadata)
+    for key in found.keys:
         if key not in expected:
-            yield f"key {printable(key)}: not expected"
-    if list(found) != list(expected) and found.keys() == expected.keys():
+            yield f"key {shown_name(key)}: not expected"
+    if list(found.keys) != list(expected) and found.keys.keys() == expected.keys():
         yield "the keys stand in another order"
 
 
-def _value_differences(item: Metadata, field: ReaderField) -> Iterator[str]:
-    types = [item.type] if item.element_type is None else [item.type, item.element_type]
-    if field.types != types:
-        names = [" of ".join(t.name for t in some) for some in (types, field.types)]
-        yield f"key {item.key}: expected the type {names[0]}, found {names[1]}"
+def _value_differences(item: Metadata, found: Metadata) -> Iterator[str]:
+    name = f"key {shown_name(item.key)}"
+    types = [_type_name(metadata) for metadata in (item, found)]
+    if types[0] != types[1]:
+        yield f"{name}: expected the type {types[0]}, found {types[1]}"
         return
-    value = _contents(field)
-    expected = _comparable(item.value, types[-1])
-    name = item.key
-    if isinstance(expected, list) and len(value) != len(expected):
-        yield f"key {name}: expected {len(expected)} elements, found {len(value)}"
-        return
-    if isinstance(expected, list) and value != expected:
-        at = next(i for i, one in enumerate(expected) if one != value[i])
-        name, expected, value = f"{name}[{at}]", expected[at], value[at]
-    if value != expected:
-        yield f"key {name}: expected {_short(expected)}, found {_short(value)}"
+    pair = item.value, found.value
+    element_type = item.type
+    if item.element_type is not None:
+        element_type = item.element_type
+        if len(item.value) != len(found.value):
+            yield f"{name}: expected {len(item.value)} elements, found {len(found.value)}"
+            return
+        at = _first_difference(item.value, found.value, element_type)
+        if at is None:
+            return
+        name, pair = f"{name}[{at}]", (item.value[at], found.value[at])
+    expected, actual = (_comparable(value, element_type) for value in pair)
+    if actual != expected:
+        yield f"{name}: expected {_short(expected)}, found {_short(actual)}"
 
 
-def _contents(field: ReaderField) -> Any:
-    """Return a value as bytes and numbers; texts need not be UTF-8, and NaN equals itself."""
-    if field.types[-1] is GGUFValueType.STRING:
-        values = [field.parts[index].tobytes() for index in field.data]
-    else:
-        values = [_bits(v, field.types[-1]) for i in field.data for v in field.parts[i].tolist()]
-    return values if field.types[0] is GGUFValueType.ARRAY else values[0]
+def _type_name(item: Metadata) -> str:
+    return " of ".join(kind.name for kind in (item.type, item.element_type) if kind is not None)
+
+
+def _first_difference(expected: Any, found: Any, element_type: GGUFValueType) -> int | None:
+    """Return the index of the first element that differs in two arrays of the same length."""
+    if element_type is GGUFValueType.STRING:
+        pairs = enumerate(zip(expected, found, strict=True))
+        differing = (i for i, (one, other) in pairs if _comparable(one, element_type) != other)
+        return next(differing, None)
+    wanted = np.asarray(expected, found.dtype)
+    differ = wanted != found
+    if element_type in _FLOATS:  # as _comparable does it: NaN equals itself, and 0.0 not -0.0
+        differ |= np.signbit(wanted) != np.signbit(found)
+        differ &= ~(np.isnan(wanted) & np.isnan(found))
+    places = np.flatnonzero(differ)
+    return int(places[0]) if places.size else None
 
 
 def _comparable(value: Any, element_type: GGUFValueType) -> Any:
-    if isinstance(value, (tuple, list)):
-        return [_comparable(element, element_type) for element in value]
+    """Return a text as bytes, a float as its shortest digits, anything else as it is."""
     if isinstance(value, str):
         return value.encode()
-    return _bits(value, element_type)
-
-
-def _bits(value: Any, element_type: GGUFValueType) -> Any:
-    """Return a float32 as its bits' hexadecimal digits and value, anything else as it is."""
-    if element_type is not GGUFValueType.FLOAT32:
-        return value
-    single = struct.pack("<f", value)
-    return f"{struct.unpack('<f', single)[0]!r}"
+    if element_type is GGUFValueType.FLOAT32:
+        (value,) = struct.unpack("<f", struct.pack("<f", value))
+    return repr(float(value)) if element_type in _FLOATS else value
 
 
 def _short(value: Any) -> str:
-    text = printable(str(value))
+    text = printable(str(value[:_MOST_BYTES_SHOWN] if isinstance(value, bytes) else value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _tensors_differences(
-    plan: Plan, reader: GGUFReader, source: Source, progress: Callable[[int], object]
+    plan: Plan, found: Gguf, progress: Callable[[int], object]
 ) -> Iterator[str]:
     expected = {tensor.name: tensor for tensor in plan.tensors}
-    found = {tensor.name: tensor for tensor in reader.tensors}
     for name, planned in expected.items():
-        if name not in found:
-            yield f"tensor {name}: missing"
+        if name not in found.tensors:
+            yield f"tensor {shown_name(name)}: missing"
         else:
-            yield from _tensor_differences(planned, found[name], source, progress)
-    for name in found:
+            yield from _tensor_differences(planned, found.tensors[name], progress)
+    for name in found.tensors:
         if name not in expected:
-            yield f"tensor {printable(name)}: not expected"
-    if list(found) != list(expected) and found.keys() == expected.keys():
+            yield f"tensor {shown_name(name)}: not expected"
+    if list(found.tensors) != list(expected) and found.tensors.keys() == expected.keys():
         yield "the tensors stand in another order"
 
 
 def _tensor_differences(
-    planned: PlannedTensor, found: ReaderTensor, source: Source, progress: Callable[[int], object]
+    planned: PlannedTensor, found: GgufTensor, progress: Callable[[int], object]
 ) -> Iterator[str]:
-    name = planned.name
-    if found.tensor_type != planned.type:
-        yield f"tensor {name}: expected {planned.type.name}, found {found.tensor_type.name}"
+    name = f"tensor {shown_name(planned.name)}"
+    if found.type != planned.type:
+        yield f"{name}: expected {planned.type.name}, found {found.type.name}"
         return
-    shape = tuple(int(dimension) for dimension in found.shape)
-    if shape != planned.shape:
-        yield f"tensor {name}: expected the dimensions {planned.shape}, found {shape}"
+    if found.data.shape != planned.shape:
+        yield f"{name}: expected the dimensions {planned.shape}, found {found.data.shape}"
         return
-    offset = int(found.data_offset)
+    offset = found.data.offset
     for block in _planned_blocks(planned):
-        actual = source.read_at(offset, len(block))
+        actual = found.data.source.read_at(offset, len(block))
         if actual != block:
             pairs = enumerate(zip(block, actual, strict=True))
             at = next(index for index, (one, other) in pairs if one != other)
-            yield f"tensor {name}: the data differ from byte {offset + at:#x} of the file on"
+            yield f"{name}: the data differ from byte {offset + at:#x} of the file on"
             return
         offset += len(block)
         progress(len(block))
@@ -215,11 +182,9 @@ def _planned_blocks(planned: PlannedTensor) -> Iterable[bytes]:
                 yield bytes(block[start : start + BLOCK_BYTES])
 
 
-def _size_differences(reader: GGUFReader, source: Source) -> Iterator[str]:
-    end = int(reader.data_offset)
-    for tensor in reader.tensors:
-        end = max(end, int(tensor.data_offset) + int(tensor.n_bytes))
-    alignment = int(reader.alignment)  # a NumPy scalar if the file says it
-    end = -(-end // alignment) * alignment
-    if source.size != end:
-        yield f"the file: expected {end} bytes, found {source.size}"
+def _size_differences(found: Gguf) -> Iterator[str]:
+    spans = (tensor.data for tensor in found.tensors.values())
+    end = max((span.offset + span.length for span in spans), default=found.data_offset)
+    end = -(-end // found.alignment) * found.alignment
+    if found.source.size != end:
+        yield f"the file: expected {end} bytes, found {found.source.size}"

@@ -62,10 +62,9 @@ def _write_head(plan: Plan, path: str) -> int:
     """Write all but the data; return what the data are aligned to."""
     writer = GGUFWriter(path, plan.architecture)
     for item in plan.metadata:
-        if item.element_type is None:
-            writer.add_key_value(item.key, item.value, item.type)
-        else:
-            writer.add_key_value(item.key, item.value, item.type, item.element_type)
+        # The package wants sequences; that of an array's buffer makes one number at a time.
+        value = item.value.data if isinstance(item.value, np.ndarray) else item.value
+        writer.add_key_value(item.key, value, item.type, item.element_type)
         if item.key == Keys.General.ALIGNMENT:
             writer.data_alignment = item.value
     for tensor in plan.tensors:

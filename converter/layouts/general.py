@@ -17,6 +17,7 @@ from converter.plan import Metadata
 from converter.progress import LOGGER
 from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.language.checks import shown
+from ggcp_schema.language.texts import Texts
 
 MOST_BYTES = 1 << 20
 """Bytes of a file of metadata: llama.cpp's model cards take a few thousand."""
@@ -146,12 +147,17 @@ def _check(key: str, value: Any) -> None:
 
 
 def describes(key: str, value: Any) -> bool:
-    """Tell whether a value is one that a key ``general.*`` may have: a text, or a list of some."""
+    """Tell whether a value is one that a key ``general.*`` may have: a text, or a list of some.
+
+    The value is one of JSON or of a GGUF, in whose lists texts are bytes.
+    """
     texts = value if key in _LISTS else [value]
-    return isinstance(texts, list) and bool(texts) and all(map(_is_text, texts))
+    return isinstance(texts, (list, Texts)) and bool(texts) and all(map(_is_text, texts))
 
 
 def _is_text(value: Any) -> bool:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").encode() == value
     return isinstance(value, str) and not any(0xD800 <= ord(c) <= 0xDFFF for c in value)
 
 

@@ -11,7 +11,7 @@ from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFValueType, Keys
 from gguf.quants import dequantize
 
 from converter.gguf_io import keys
-from converter.gguf_io.model import Model, ModelTensor
+from converter.gguf_io.reader import Gguf, GgufTensor
 from converter.layouts.trainer import ARCHITECTURE, STRING, U32, at, llama_key, model_tensors
 from converter.numeric.delta import Delta, F32Array, row_blocks
 from converter.numeric.encode import OUTTYPES, encoded, stored_type
@@ -48,7 +48,7 @@ SIZES = (
 # fmt: on
 
 
-def merge_plan(container: Any, base: Model, *, outtype: str | None = None) -> Plan:
+def merge_plan(container: Any, base: Gguf, *, outtype: str | None = None) -> Plan:
     """Return the plan of the base model with the change of each of its tensors added.
 
     All keys and all other tensors of the base stay as they are; only ``general.file_type`` follows
@@ -73,10 +73,10 @@ def merge_plan(container: Any, base: Model, *, outtype: str | None = None) -> Pl
     return Plan(ARCHITECTURE, tuple(_metadata(base, outtype)), tensors)
 
 
-def _require_fit(container: Any, base: Model, deltas: dict[str, Delta]) -> None:
+def _require_fit(container: Any, base: Gguf, deltas: dict[str, Delta]) -> None:
     architecture = base.value(Keys.General.ARCHITECTURE)
     if architecture != ARCHITECTURE:
-        found = "none" if architecture is None else shown(architecture)
+        found = "none" if architecture is None else _number(architecture)
         raise _misfit(base, Keys.General.ARCHITECTURE, f"'{ARCHITECTURE}'", found, _ANOTHER_BASE)
     parts = base.value(Keys.Split.LLM_KV_SPLIT_COUNT, 0)
     if parts not in (0, 1):
@@ -102,15 +102,15 @@ def _require_fit(container: Any, base: Model, deltas: dict[str, Delta]) -> None:
 def _number(found: Any) -> str:
     if found is None:
         return "no such key"
-    return f"{len(found)} numbers" if isinstance(found, tuple) else shown(found)
+    return f"{len(found.value)} numbers" if isinstance(found, Metadata) else shown(found)
 
 
-def _misfit(base: Model, key: str, expected: str, found: str, hint: str) -> FormatError:
+def _misfit(base: Gguf, key: str, expected: str, found: str, hint: str) -> FormatError:
     offset = base.keys[key].offset if key in base.keys else None
     return FormatError(path=key, offset=offset, expected=expected, found=found, hint=hint)
 
 
-def _require_tensor(base: Model, name: str, delta: Delta) -> None:
+def _require_tensor(base: Gguf, name: str, delta: Delta) -> None:
     vector = name.endswith("norm.weight")
     wanted = (delta.inputs,) if vector else (delta.inputs, delta.outputs)
     if name not in base.tensors:
@@ -138,7 +138,7 @@ def _require_tensor(base: Model, name: str, delta: Delta) -> None:
         )
 
 
-def _metadata(base: Model, outtype: str | None) -> Iterator[Metadata]:
+def _metadata(base: Gguf, outtype: str | None) -> Iterator[Metadata]:
     changed = {keys.GGCP_VERSION: Metadata(keys.GGCP_VERSION, STRING, __version__)}
     if outtype is not None:
         file_type = OUTTYPES[outtype].file_type
@@ -149,14 +149,14 @@ def _metadata(base: Model, outtype: str | None) -> Iterator[Metadata]:
     for key, entry in base.keys.items():
         if key == Keys.General.ARCHITECTURE:
             continue  # a plan names it by itself
-        if entry.metadata.type is GGUFValueType.ARRAY and not entry.metadata.value:
+        if entry.metadata.type is GGUFValueType.ARRAY and not len(entry.metadata.value):
             LOGGER.warning("%s of the base model is left out: an array without elements", key)
             continue
         yield changed.pop(key, entry.metadata)
     yield from changed.values()
 
 
-def _planned(tensor: ModelTensor, delta: Delta | None, outtype: str | None) -> PlannedTensor:
+def _planned(tensor: GgufTensor, delta: Delta | None, outtype: str | None) -> PlannedTensor:
     shape, kind = tensor.data.shape, tensor.type
     if delta is not None and outtype is not None:
         kind = stored_type(shape, OUTTYPES[outtype])
@@ -170,7 +170,7 @@ def _planned(tensor: ModelTensor, delta: Delta | None, outtype: str | None) -> P
 class _Merged:
     """The elements of a tensor of the base in F32, its change added in float64, rounded once."""
 
-    tensor: ModelTensor
+    tensor: GgufTensor
     delta: Delta
 
     def __call__(self) -> Iterator[bytes]:

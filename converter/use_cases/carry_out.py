@@ -93,12 +93,13 @@ def require_same(
     Raises:
         ConversionError: it is not; the first difference is named.
     """
-    from converter.gguf_io.comparison import differences  # only where it is asked for
+    from converter.gguf_io.comparison import differences, opened  # only where it is asked for
 
-    for difference in differences(plan, path, count):
-        raise ConversionError(
-            name,
-            expected="the file to be what was planned",
-            found=f"a difference: {difference}",
-            hint="nothing was kept; the disk may be failing, so write to another one",
-        )
+    with opened(path) as made:
+        for difference in differences(plan, made, count):
+            raise ConversionError(
+                name,
+                expected="the file to be what was planned",
+                found=f"a difference: {difference}",
+                hint="nothing was kept; the disk may be failing, so write to another one",
+            )

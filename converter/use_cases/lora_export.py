@@ -12,7 +12,7 @@ from gguf import GGUFValueType, Keys
 
 from converter.cli.lora_arguments import ADAPTER_OUTTYPES
 from converter.errors import ConversionError
-from converter.gguf_io.model import read_model
+from converter.gguf_io.reader import read_gguf
 from converter.layouts.adapter import adapter_plan, require_pairs, tell_of_norms
 from converter.layouts.general import output_path
 from converter.layouts.lora_trainer import is_lora
@@ -25,6 +25,9 @@ from ggcp_schema import Checkpoint, Source, parse, printable
 from ggcp_schema.tensor import element_count
 
 Name = str | os.PathLike[str]
+
+_DAMAGED = "the file is damaged, or not a model that this program can read; give another copy"
+_OTHER = "give the base model as a GGUF; llama.cpp's converters make one of older or other files"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def planned(
             yield Planned(plan, (checkpoint.source,), (source,))
             return
         base_source = stack.enter_context(Source.open(base))
-        model = read_model(base_source)
+        model = read_gguf(base_source, damaged=_DAMAGED, other=_OTHER)
         plan = merge_plan(checkpoint.container, model, outtype=outtype)
         yield Planned(plan, (checkpoint.source, base_source), (source, base))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-from gguf import MODEL_TENSOR, TENSOR_NAMES, GGUFReader, GGUFType, Keys
+from gguf import MODEL_TENSOR, TENSOR_NAMES, GGUFType, Keys
 
 from converter.cli.lora_arguments import ADAPTER_OUTTYPES, LORA_MAGIC
 from converter.errors import ConversionError
-from converter.gguf_io.comparison import as_made_by_its_version, differences, value_of
+from converter.gguf_io.comparison import as_made_by_its_version, differences
+from converter.gguf_io.reader import Gguf
 from converter.numeric.encode import OUTTYPES
 from converter.progress import Progress
 from converter.use_cases.lora_export import planned
@@ -20,7 +21,7 @@ Name = str | os.PathLike[str]
 _TOKEN_EMBEDDINGS = TENSOR_NAMES[MODEL_TENSOR.TOKEN_EMBD] + ".weight"
 
 
-def is_lora_export(source: Name, reader: GGUFReader, base: Name | None) -> bool:
+def is_lora_export(source: Name, made: Gguf, base: Name | None) -> bool:
     """Tell whether a GGUF is to be compared here: not if it was converted, or is no LoRA's.
 
     Raises:
@@ -28,11 +29,11 @@ def is_lora_export(source: Name, reader: GGUFReader, base: Name | None) -> bool:
     """
     with Source.open(source) as file:
         lora = file.read(4) == LORA_MAGIC
-    return base is not None or (lora and (_is_adapter(reader) or _is_model(reader)))
+    return base is not None or (lora and (_is_adapter(made) or _is_model(made)))
 
 
 def verify_lora(
-    source: Name, path: Name, reader: GGUFReader, base: Name | None, progress: Progress
+    source: Name, path: Name, made: Gguf, base: Name | None, progress: Progress
 ) -> list[str]:
     """Return one line for each difference; the type of the tensors is taken as the GGUF says.
 
@@ -40,40 +41,40 @@ def verify_lora(
         FormatError: a file is damaged, or the base model does not fit.
         ConversionError: it is a merged model and the base is not named, or the other way round.
     """
-    if _is_model(reader) != (base is not None):
+    if _is_model(made) != (base is not None):
         raise ConversionError(
             path,
             expected="a merged model to go with --merge" if base else "the base model with it",
             found="none" if base else "a merged model alone",
             hint="leave --merge out" if base else "name the base model with --merge BASE.gguf",
         )
-    outtype = _outtype(source, reader, base)
+    outtype = _outtype(source, made, base)
     with planned(source, base=base, outtype=outtype, quiet=True) as work:
         with progress("Verifying", work.plan.length) as count:
-            plan = as_made_by_its_version(work.plan, reader)
-            found = list(differences(plan, path, count))
+            plan = as_made_by_its_version(work.plan, made)
+            found = list(differences(plan, made, count))
         for file in work.sources:
             file.check_unchanged()
     return found
 
 
-def _is_adapter(reader: GGUFReader) -> bool:
-    return bool(value_of(reader, Keys.General.TYPE) == GGUFType.ADAPTER)
+def _is_adapter(made: Gguf) -> bool:
+    return bool(made.value(Keys.General.TYPE) == GGUFType.ADAPTER)
 
 
-def _is_model(reader: GGUFReader) -> bool:
-    return any(tensor.name == _TOKEN_EMBEDDINGS for tensor in reader.tensors)
+def _is_model(made: Gguf) -> bool:
+    return _TOKEN_EMBEDDINGS in made.tensors
 
 
-def _outtype(source: Name, reader: GGUFReader, base: Name | None) -> str | None:
+def _outtype(source: Name, made: Gguf, base: Name | None) -> str | None:
     """Return the ``--outtype`` with which the GGUF was made; None for none."""
-    file_type = value_of(reader, Keys.General.FILE_TYPE)
+    file_type = made.value(Keys.General.FILE_TYPE)
     names = [name for name, outtype in OUTTYPES.items() if outtype.file_type == file_type]
     if base is None:
         return next((name for name in names if name in ADAPTER_OUTTYPES), None)
     with contextlib.ExitStack() as stack:
         plan = stack.enter_context(planned(source, base=base, quiet=True)).plan
-        types = {tensor.name: tensor.tensor_type for tensor in reader.tensors}
+        types = {tensor.name: tensor.type for tensor in made.tensors.values()}
         as_base = all(types.get(tensor.name, tensor.type) == tensor.type for tensor in plan.tensors)
         same_word = any(
             item.key == Keys.General.FILE_TYPE and item.value == file_type for item in plan.metadata

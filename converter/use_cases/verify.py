@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from gguf import GGUFReader
-
 from converter.gguf_io import keys
-from converter.gguf_io.comparison import as_made_by_its_version, differences, open_reader, value_of
+from converter.gguf_io.comparison import as_made_by_its_version, differences, opened
+from converter.gguf_io.reader import Gguf
 from converter.layouts.lora_trainer import is_lora
 from converter.layouts.trainer import RMS_EPSILON
 from converter.progress import Progress, silent
@@ -36,16 +35,20 @@ def verify(
 
     Raises:
         FormatError: the checkpoint or the GGUF is damaged.
-        ConversionError: the gguf package cannot read the GGUF.
+        ConversionError: the two, or what is said of them, do not go together.
     """
-    reader = open_reader(path)
-    if is_lora_export(source, reader, base):
-        return verify_lora(source, path, reader, base, progress)
-    if is_model(reader):
-        return verify_model(source, path, reader, progress)
+    with opened(path) as made:
+        if is_lora_export(source, made, base):
+            return verify_lora(source, path, made, base, progress)
+        if is_model(made):
+            return verify_model(source, path, made, progress)
+        return _verify_conversion(source, made, progress)
+
+
+def _verify_conversion(source: str | os.PathLike[str], made: Gguf, progress: Progress) -> list[str]:
     with parse(source) as checkpoint:
-        epsilon = value_of(reader, RMS_EPSILON)
-        resumption = None if is_lora(checkpoint.container) else _resumption(reader)
+        epsilon = made.value(RMS_EPSILON)
+        resumption = None if is_lora(checkpoint.container) else _resumption(made)
         found = [] if resumption is None else list(doubts(checkpoint, resumption))
         plan = plan_conversion(
             checkpoint,
@@ -53,16 +56,16 @@ def verify(
             resumption=resumption,
         )
         with progress("Verifying", plan.length) as count:
-            found += differences(as_made_by_its_version(plan, reader), path, count)
+            found += differences(as_made_by_its_version(plan, made), made, count)
         checkpoint.source.check_unchanged()
     return found
 
 
-def _resumption(reader: GGUFReader) -> Resumption | None:
+def _resumption(made: Gguf) -> Resumption | None:
     orders = {order.value: order for order in Order}
-    target = orders.get(str(value_of(reader, keys.GGCP_PARAMETER_ORDER)))  # also an array
-    stored = orders.get(str(value_of(reader, keys.GGCP_STORED_PARAMETER_ORDER)))
-    rows = value_of(reader, keys.GGCP_GRADIENT_ROWS)
+    target = orders.get(str(made.value(keys.GGCP_PARAMETER_ORDER)))  # also an array
+    stored = orders.get(str(made.value(keys.GGCP_STORED_PARAMETER_ORDER)))
+    rows = made.value(keys.GGCP_GRADIENT_ROWS)
     if target is None or stored is None or not isinstance(rows, int) or rows < 1:
         return None
     return Resumption(stored, target, rows)

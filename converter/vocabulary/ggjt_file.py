@@ -11,13 +11,15 @@ import numpy as np
 from construct import Construct, Container
 from gguf import TokenType
 
-from converter.gguf_io.limits import MOST_ELEMENTS, TOO_LARGE, read_texts
 from converter.vocabulary.model import (
     BEGIN_TEXT,
     END_TEXT,
+    MOST_TOKENS,
     SPACE,
     SPECIAL_IDS,
+    TOO_LARGE,
     UNKNOWN_TEXT,
+    WHOLE,
     Vocabulary,
     llama_metadata,
     require_distinct,
@@ -27,6 +29,7 @@ from ggcp_schema import Source
 from ggcp_schema.language.checks import Check, one_of, value
 from ggcp_schema.language.fields import U32, Field, Struct, field
 from ggcp_schema.language.runs import Signature
+from ggcp_schema.language.texts import Texts, read_texts
 
 _OTHER_VERSION = "llama.cpp never wrote another version; look for another copy of the file"
 
@@ -36,7 +39,7 @@ _HYPERPARAMETERS = (
         "n_vocab", "Tokens in the vocabulary.",
         Check(value >= 3, "at least 3 tokens (unknown, begin and end of text)",
             "such a vocabulary is of no use to a model; look for another copy"),
-        Check(value <= MOST_ELEMENTS, f"at most {MOST_ELEMENTS} tokens", TOO_LARGE)),
+        Check(value <= MOST_TOKENS, f"at most {MOST_TOKENS} tokens", TOO_LARGE)),
     field("embedding_length", U32,
         "n_embd", "Not used here, as all that follow."),
     field("feed_forward_multiple", U32,
@@ -84,9 +87,9 @@ class Tokens(Construct):  # type: ignore[misc]
         super().__init__()
         self.scored = scored
 
-    def _parse(self, stream: Source, context: Container, path: str) -> tuple[list[bytes], bytes]:
+    def _parse(self, stream: Source, context: Container, path: str) -> tuple[Texts, bytes]:
         count = context._.vocabulary_size
-        texts, scores = read_texts(stream, count, 4, 4 if self.scored else 0)
+        texts, scores = read_texts(stream, count, 4, WHOLE, 4 if self.scored else 0)
         return texts, scores or bytes(4 * count)
 
 

@@ -5,12 +5,12 @@ Only the metadata are read; of the tensors not even the names.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
-from construct import Container
+import numpy as np
 from gguf import GGUFValueType, Keys
 
-from converter.gguf_io.layout import HEADER, METADATA
+from converter.gguf_io.reader import Value, read_keys
 from converter.plan import Metadata
 from converter.vocabulary.model import (
     SPECIAL_IDS,
@@ -22,7 +22,7 @@ from converter.vocabulary.model import (
 from ggcp_schema import FormatError, Source
 from ggcp_schema.language.checks import shown
 
-_PREFIX = b"tokenizer.ggml."
+_PREFIX = "tokenizer.ggml."
 
 _ORDER = (
     Keys.Tokenizer.MODEL,
@@ -67,7 +67,16 @@ _NEEDED = {
 
 
 def read(source: Source, token_count: int) -> Vocabulary:
-    """Read the tokenizer metadata of a GGUF, open at its first byte.
+    """Read the tokenizer metadata of a GGUF, open at its first byte; see ``tokenizer_of``.
+
+    Raises:
+        FormatError: the file is damaged, or ``tokenizer_of`` raises it.
+    """
+    return tokenizer_of(read_keys(source), token_count)
+
+
+def tokenizer_of(keys: Mapping[str, Value], token_count: int) -> Vocabulary:
+    """Return the tokenizer metadata among the keys of a GGUF.
 
     Every key ``tokenizer.ggml.*`` is copied with its type; ``tokenizer.chat_template`` is none of
     them. There are three exceptions, after which any reader sees what llama.cpp sees in the source:
@@ -80,32 +89,32 @@ def read(source: Source, token_count: int) -> Vocabulary:
     - An array without elements is left out: GGUFWriter cannot write it.
 
     Raises:
-        FormatError: the file is damaged, holds no tokenizer, one that llama.cpp would not load, or
-            another number of tokens; or a ``llama`` tokenizer lacks its scores or token types.
-            They cannot be derived, and the trainers refused such a file (44c117f41,
+        FormatError: the keys hold no tokenizer, one that llama.cpp would not load, or another
+            number of tokens; or a ``llama`` tokenizer lacks its scores or token types. They cannot
+            be derived, and the trainers refused such a file (44c117f41,
             ``save_llama_model_gguf``): it is not what the model was trained with.
     """
-    pairs = _pairs(source)
-    _check_types(pairs)
-    tokens = _required(pairs, Keys.Tokenizer.LIST)
-    texts = tokens.value.elements
+    values = _tokenizer_values(keys)
+    _check_types(values)
+    tokens = _required(values, Keys.Tokenizer.LIST)
+    texts = tokens.metadata.value
     require_token_count(len(texts), token_count, Keys.Tokenizer.LIST, tokens.offset)
     require_distinct(texts, Keys.Tokenizer.LIST, tokens.offset)
-    llama = _required(pairs, Keys.Tokenizer.MODEL).value == b"llama"
+    llama = _required(values, Keys.Tokenizer.MODEL).metadata.value == "llama"
     for key in (Keys.Tokenizer.SCORES, Keys.Tokenizer.TOKEN_TYPE):
-        if llama or key in pairs:
-            _check_count(_required(pairs, key), key, token_count)
-    _check_token_types(pairs)
+        if llama or key in values:
+            _check_count(_required(values, key), token_count)
+    _check_token_types(values)
     metadata = {
-        key: _metadata(key, pair)
-        for key, pair in pairs.items()
-        if pair.type != GGUFValueType.ARRAY or pair.value.count
+        key: given.metadata
+        for key, given in values.items()
+        if given.metadata.element_type is None or len(given.metadata.value)
     }
-    for key in filter(_is_id, pairs):
-        if pairs[key].value == _NO_ID:
+    for key in filter(_is_id, values):
+        if values[key].metadata.value == _NO_ID:
             del metadata[key]
         else:
-            _check_id(pairs[key], key, token_count)
+            _check_id(values[key], token_count)
     if llama:
         for key, token in SPECIAL_IDS.items():
             if token < token_count:
@@ -114,122 +123,98 @@ def read(source: Source, token_count: int) -> Vocabulary:
     return Vocabulary("GGUF", (*first, *metadata.values()), token_count)
 
 
-def _pairs(source: Source) -> dict[str, Container]:
-    """Return type, value and offset of each key of the tokenizer, in the order of the file."""
-    count = HEADER._parse(source, Container(), "").metadata_count
-    pairs: dict[str, Container] = {}
-    elements = 0
-    for index in range(count):
-        try:
-            pair = METADATA._parse(source, Container(elements_before=elements), "")
-            if pair.type == GGUFValueType.ARRAY:
-                elements += pair.value.count
-            if not pair.key.startswith(_PREFIX):
-                continue
-            key = pair.key.decode("latin-1")
-            if not (key.isascii() and key.isprintable()):
-                raise FormatError(
-                    path="key", expected="ASCII", found=shown(pair.key), hint=_DAMAGED
-                )
-        except FormatError as error:
-            error.within(f"metadata[{index}]")
-            raise
-        if key in pairs:
+def _tokenizer_values(keys: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the keys of the tokenizer, in the order of the file."""
+    values: dict[str, Value] = {}
+    for index, (key, given) in enumerate(keys.items()):
+        if not key.startswith(_PREFIX):
+            continue
+        if not (key.isascii() and key.isprintable()):
             raise FormatError(
-                path=key,
-                offset=pair.offset,
-                expected="each key once",
-                found=f"a second value, the first is at offset {pairs[key].offset:#x}",
+                path=f"metadata[{index}].key",
+                expected="ASCII",
+                found=shown(key.encode()),
                 hint=_DAMAGED,
             )
-        pairs[key] = pair
-    return pairs
+        values[key] = given
+    return values
 
 
-def _required(pairs: dict[str, Container], key: str) -> Container:
-    if key not in pairs:
+def _required(values: dict[str, Value], key: str) -> Value:
+    if key not in values:
         raise FormatError(
             path=key,
             expected=f"a GGUF with {_NEEDED[key]}",
             found="no such key",
             hint=TRAINED_WITH,
         )
-    return pairs[key]
+    return values[key]
 
 
 def _is_id(key: str) -> bool:
     return key.endswith("_token_id")  # the rule by which the specification names them
 
 
-def _check_types(pairs: dict[str, Container]) -> None:
-    for key, pair in pairs.items():
+def _check_types(values: dict[str, Value]) -> None:
+    for key, given in values.items():
         expected = _ID_TYPE if _is_id(key) else _TYPES.get(key)
-        found = (pair.type, pair.value.element_type if pair.type == GGUFValueType.ARRAY else None)
+        found = (given.metadata.type, given.metadata.element_type)
         if expected not in (None, found):
             raise FormatError(
                 path=key,
-                offset=pair.offset,
+                offset=given.offset,
                 expected=_type_name(*expected),
                 found=_type_name(*found),
                 hint=f"llama.cpp loads no model with such a value; {TRAINED_WITH}",
             )
+        if isinstance(given.metadata.value, bytes):  # the reader could not decode it
+            raise FormatError(
+                path=key,
+                offset=given.offset,
+                expected="UTF-8",
+                found=shown(given.metadata.value),
+                hint=_DAMAGED,
+            )
 
 
-def _type_name(kind: int, element: int | None) -> str:
-    name = GGUFValueType(kind).name.lower()
-    return name if element is None else f"{name} of {GGUFValueType(element).name.lower()}"
+def _type_name(kind: GGUFValueType, element: GGUFValueType | None) -> str:
+    name = kind.name.lower()
+    return name if element is None else f"{name} of {element.name.lower()}"
 
 
-def _check_count(pair: Container, key: str, token_count: int) -> None:
-    if pair.value.count != token_count:
+def _check_count(given: Value, token_count: int) -> None:
+    if len(given.metadata.value) != token_count:
         raise FormatError(
-            path=key,
-            offset=pair.offset,
+            path=given.metadata.key,
+            offset=given.offset,
             expected=f"{token_count} elements, one for each token",
-            found=str(pair.value.count),
+            found=str(len(given.metadata.value)),
             hint=_DAMAGED,
         )
 
 
-def _check_token_types(pairs: dict[str, Container]) -> None:
+def _check_token_types(values: dict[str, Value]) -> None:
     key = Keys.Tokenizer.TOKEN_TYPE
-    if key not in pairs:
+    if key not in values:
         return
-    types = pairs[key].value.elements
-    wrong = set(types) - set(_TOKEN_TYPES)
-    if wrong:
-        index = next(index for index, kind in enumerate(types) if kind in wrong)
+    types = values[key].metadata.value
+    wrong = np.flatnonzero(~np.isin(types, _TOKEN_TYPES))
+    if wrong.size:
         raise FormatError(
-            path=f"{key}[{index}]",
-            offset=pairs[key].offset,
+            path=f"{key}[{wrong[0]}]",
+            offset=values[key].offset,
             expected="a token type, 0 to 6",
-            found=str(types[index]),
+            found=str(types[wrong[0]]),
             hint=_DAMAGED,
         )
 
 
-def _check_id(pair: Container, key: str, token_count: int) -> None:
-    if pair.value >= token_count:
+def _check_id(given: Value, token_count: int) -> None:
+    if given.metadata.value >= token_count:
         raise FormatError(
-            path=key,
-            offset=pair.offset,
+            path=given.metadata.key,
+            offset=given.offset,
             expected=f"a token, 0 to {token_count - 1}",
-            found=str(pair.value),
+            found=str(given.metadata.value),
             hint=TRAINED_WITH,
         )
-
-
-def _metadata(key: str, pair: Container) -> Metadata:
-    kind = GGUFValueType(pair.type)
-    if kind is GGUFValueType.ARRAY:
-        array = pair.value
-        return Metadata(key, kind, array.elements, GGUFValueType(array.element_type))
-    value: Any = pair.value
-    if kind is GGUFValueType.STRING:
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise FormatError(
-                path=key, offset=pair.offset, expected="UTF-8", found=shown(value), hint=_DAMAGED
-            ) from error
-    return Metadata(key, kind, value)

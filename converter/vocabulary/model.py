@@ -9,9 +9,19 @@ from gguf import GGUFValueType, Keys, TokenType
 
 from converter.plan import Metadata
 from ggcp_schema import FormatError
+from ggcp_schema.gguf import MOST_ELEMENTS, MOST_HEAD_BYTES
 from ggcp_schema.language.checks import shown
+from ggcp_schema.language.texts import Limit
 
 TRAINED_WITH = "give the vocabulary that the model was trained with (the trainer's --vocab-model)"
+
+TOO_LARGE = "no vocabulary is this large: the file is damaged or not a vocabulary; give another"
+
+MOST_TOKENS = MOST_ELEMENTS
+"""As many as a GGUF may have, since all vocabularies end there."""
+
+WHOLE = Limit(MOST_HEAD_BYTES, "a vocabulary", TOO_LARGE)
+"""As much as is read of a file that is no GGUF."""
 
 UNKNOWN_TEXT, BEGIN_TEXT, END_TEXT = b"<unk>", b"<s>", b"</s>"
 
@@ -29,8 +39,8 @@ class Vocabulary:
     Attributes:
         kind: what it was read from, for messages: ``GGUF``, ``ggjt``, ``ggmf``, ``ggml`` or
             ``SentencePiece``.
-        metadata: the keys ``tokenizer.ggml.*``, in the order of llama.cpp's own converter. Arrays
-            are tuples. Texts in arrays (tokens, merges) are bytes: they need not be UTF-8.
+        metadata: the keys ``tokenizer.ggml.*``, in the order of llama.cpp's own converter. Texts
+            in arrays (tokens, merges) are bytes: they need not be UTF-8.
         token_count: how many tokens there are.
     """
 

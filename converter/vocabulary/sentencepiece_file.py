@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from gguf import Keys, TokenType
 
-from converter.gguf_io.limits import require
 from converter.vocabulary.model import (
+    WHOLE,
     Vocabulary,
     llama_metadata,
     require_distinct,
@@ -36,7 +36,7 @@ def read(source: Source, token_count: int) -> Vocabulary:
     Raises:
         FormatError: it is damaged, or holds another number of tokens; or the package is missing.
     """
-    require(source, source.size)
+    WHOLE.require(source, source.size)
     model = source.read(source.size)
     try:
         from sentencepiece import SentencePieceProcessor

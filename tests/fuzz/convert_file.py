@@ -44,12 +44,13 @@ def target(data: bytes) -> None:
 
 
 def _written(plan: Any, source: Any) -> None:
-    from converter.gguf_io.comparison import differences
+    from converter.gguf_io.comparison import differences, opened
     from converter.gguf_io.writer import write
 
     output = NullOutput(common.file("output"))
     write(plan, source, output)  # type: ignore[arg-type] - all that it needs of an Output
-    assert list(differences(plan, output.path)) == []
+    with opened(output.path) as made:
+        assert list(differences(plan, made)) == []
 
 
 def _convert(path: str, data: bytes, chance: random.Random) -> None:

@@ -1,4 +1,4 @@
-"""Target: GGUF as an input: the bounded readers, ``verify``, and the base of a merge."""
+"""Target: GGUF as an input: the reader, ``verify``, and the base of a merge."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def target(data: bytes) -> None:
 
 
 def _read(path: str, _training: str, _lora: str) -> None:
-    from converter.gguf_io.model import read_model
+    from converter.gguf_io.reader import read_gguf
     from ggcp_schema import Source
 
     with Source.open(path) as source:
-        for tensor in read_model(source).tensors.values():
+        for tensor in read_gguf(source).tensors.values():
             data = tensor.data
             assert not data.length or data.offset + data.length <= source.size
 
@@ -80,14 +80,15 @@ def _check(path: str, training: str, lora: str) -> None:
 
 
 def _merge(path: str, _training: str, lora: str) -> None:
-    from converter.gguf_io.comparison import differences
+    from converter.gguf_io.comparison import differences, opened
     from converter.gguf_io.writer import write
     from converter.use_cases.lora_export import planned
 
     with planned(lora, base=path) as work:
         output = NullOutput(common.file("output"))
         write(work.plan, work.sources[-1], output)  # type: ignore[arg-type] - all that it needs
-        assert list(differences(work.plan, output.path)) == []
+        with opened(output.path) as made:
+            assert list(differences(work.plan, made)) == []
 
 
 def load() -> Any:

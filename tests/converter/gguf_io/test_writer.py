@@ -12,12 +12,17 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from gguf_bytes import ARRAY, F32, STRING, U32, Gguf, Key, Tensor, read
 
 from converter import ConversionError, Writing, Written
-from converter.gguf_io.comparison import differences
+from converter.gguf_io import comparison
 from converter.plan import Computed, Metadata, Plan, PlannedTensor
 from converter.use_cases.carry_out import carry_out
 from ggcp_schema import Source, Span
 
 FLOATS = struct.pack("<10f", *range(10))
+
+
+def differences(plan: Plan, path: Path) -> list[str]:
+    with comparison.opened(path) as made:
+        return list(comparison.differences(plan, made))
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def test_written_as_planned(verify: bool, plan: Plan, source: Source, folder: Pa
             Tensor("one.weight", (1,), struct.pack("<f", 3)),
         ],
     )
-    assert list(differences(plan, output)) == []
+    assert differences(plan, output) == []
 
 
 def changed(gguf: Gguf, name: str, value: Any) -> bytes:
@@ -108,7 +113,7 @@ def test_arrays_are_compared(plan: Plan, source: Source, folder: Path) -> None:
     ]
     for name, value, complaint in cases:
         (folder / "changed.gguf").write_bytes(changed(read(output), name, value))
-        assert list(differences(plan, folder / "changed.gguf")) == [complaint]
+        assert differences(plan, folder / "changed.gguf") == [complaint]
 
 
 def test_computed_bytes_are_compared(plan: Plan, source: Source, folder: Path) -> None:
@@ -117,7 +122,7 @@ def test_computed_bytes_are_compared(plan: Plan, source: Source, folder: Path) -
     whole = output.read_bytes()
     at = whole.index(MIXED) + 13
     (folder / "changed.gguf").write_bytes(whole[:at] + b"\x07" + whole[at + 1 :])
-    assert list(differences(plan, folder / "changed.gguf")) == [
+    assert differences(plan, folder / "changed.gguf") == [
         f"tensor mixed.weight: the data differ from byte {at:#x} of the file on"
     ]
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sentencepiece
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
@@ -208,7 +209,8 @@ def test_other_keys_are_copied_with_their_type(
     one, many = read(tmp_path, data, 3).metadata[-2:]
     assert one == Metadata("tokenizer.ggml.one", GGUFValueType(kind), value)
     assert many == Metadata("tokenizer.ggml.many", ARRAY, (value, 0), GGUFValueType(kind))
-    assert type(one.value) is type(many.value[1]) is type(value)
+    assert type(one.value) is type(many.value[1].item()) is type(value)
+    assert many.value.dtype == np.dtype("<" + code)
 
 
 def test_tokens_that_are_not_utf_8_keep_their_bytes_through_the_writer(tmp_path: Path) -> None:
@@ -217,7 +219,8 @@ def test_tokens_that_are_not_utf_8_keep_their_bytes_through_the_writer(tmp_path:
     assert values(vocabulary)["tokenizer.ggml.tokens"] == texts
     writer = GGUFWriter(tmp_path / "written.gguf", "llama")
     for entry in vocabulary.metadata:
-        writer.add_key_value(entry.key, entry.value, entry.type, entry.element_type)
+        value = entry.value.tolist() if isinstance(entry.value, np.ndarray) else entry.value
+        writer.add_key_value(entry.key, value, entry.type, entry.element_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()

@@ -34,6 +34,9 @@ GIVE = "give the GGUF, the ggjt .bin or the tokenizer.model that was the trainer
 CUT = "the file is cut short; look for a whole copy of it"
 DAMAGED = "the file is damaged; look for another copy of it"
 DAMAGED_GGUF = "the file is damaged, or not a GGUF; give another copy"
+TOO_LARGE_GGUF = (
+    "no GGUF in use is this large: the file is damaged or not a GGUF; give another copy"
+)
 TOO_LARGE = "no vocabulary is this large: the file is damaged or not a vocabulary; give another"
 SOURCES = "expected a GGUF, a ggjt model file of 2023 or a SentencePiece model"
 LOADS_NOT = f"llama.cpp loads no model with such a value; {TRAINED_WITH}"
@@ -128,8 +131,8 @@ DEFECTS = {
     ),
     "2^63 keys": (
         b"GGUF" + struct.pack("<IQQ", 3, 0, 2**63),
-        "metadata_count at offset 0x10: expected at most 4096 pairs of key and value, "
-        f"found 9223372036854775808; {DAMAGED_GGUF}",
+        "metadata_count at offset 0x10: expected at most 65536 pairs of key and value, "
+        f"found 9223372036854775808; {TOO_LARGE_GGUF}",
     ),
     "more keys than there are": (
         b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + pair("a", 0, b"\x01"),
@@ -159,12 +162,12 @@ DEFECTS = {
     "2^63 texts": (
         gguf(MODEL, array("tokenizer.ggml.tokens", 8, 2**63, b"")),
         f"metadata[1].value.count at offset {START_OF_TOKENS + 4:#x}: expected at most 2097152 "
-        f"elements in all arrays, found 9223372036854775808; {TOO_LARGE}",
+        f"elements in all arrays, found 9223372036854775808; {TOO_LARGE_GGUF}",
     ),
     "2^63 numbers": (
         gguf(array("tokenizer.ggml.scores", 6, 2**63, b"")),
         "metadata[0].value.count at offset 0x3d: expected at most 2097152 "
-        f"elements in all arrays, found 9223372036854775808; {TOO_LARGE}",
+        f"elements in all arrays, found 9223372036854775808; {TOO_LARGE_GGUF}",
     ),
     "more texts than fit": (
         gguf(MODEL, array("tokenizer.ggml.tokens", 8, 3, bytes(23))),
@@ -184,7 +187,7 @@ DEFECTS = {
     "arrays of arrays": (
         gguf(array("a", 9, 1, struct.pack("<IQ", 9, 1) * 50)),
         "metadata[0].value.element_type at offset 0x25: expected an array of numbers or texts, "
-        "found 9; llama.cpp reads no arrays of arrays (type 9) either; give another vocabulary",
+        "found 9; llama.cpp reads no arrays of arrays (type 9) either; give another file",
     ),
     "unknown element type": (
         gguf(array("a", 77, 1, b"")),
@@ -194,7 +197,7 @@ DEFECTS = {
     "more than two million elements": (
         gguf(array("a", 0, 1 << 21, bytes(1 << 21)), array("b", 0, 1, b"\x00")),
         "metadata[1].value.count at offset 0x200042: expected at most 2097152 elements in all "
-        f"arrays, found 1; {TOO_LARGE}",
+        f"arrays, found 1; {TOO_LARGE_GGUF}",
     ),
     "truth value of 2": (
         gguf(pair("a", 7, b"\x02")),
@@ -206,7 +209,12 @@ DEFECTS = {
     ),
     "key that is no text": (
         gguf(text(b"tokenizer.ggml.\xff") + struct.pack("<I", 0) + b"\x00"),
-        f"metadata[0].key: expected ASCII, found 'tokenizer.ggml.\\xff'; {DAMAGED}",
+        "metadata[0] at offset 0x18: expected a name in UTF-8, found 'tokenizer.ggml.\\xff'; "
+        + DAMAGED_GGUF,
+    ),
+    "key that is not ASCII": (
+        gguf(pair("tokenizer.ggml.é", 0, b"\x00")),
+        f"metadata[0].key: expected ASCII, found 'tokenizer.ggml.\\xc3\\xa9'; {DAMAGED}",
     ),
     "key of two lines": (
         gguf(pair("tokenizer.ggml.a\n_token_id", 0, b"\x00")),
@@ -218,8 +226,8 @@ DEFECTS = {
     ),
     "the same key twice": (
         gguf(MODEL, TOKENS, SCORES, TYPES, MODEL),
-        f"tokenizer.ggml.model at offset {after('tokenizer.ggml.model'):#x}: "
-        f"expected each key once, found a second value, the first is at offset 0x38; {DAMAGED}",
+        f"metadata[4] at offset {AFTER_TOKENIZER:#x}: expected a name that no other has, "
+        f"found «tokenizer.ggml.model» again; {DAMAGED_GGUF}",
     ),
     "no tokens": (
         gguf(pair("general.architecture", 8, text(b"llama"))),

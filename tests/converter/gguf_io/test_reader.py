@@ -1,10 +1,11 @@
-"""The bounded reader of base models: what it reads, and each defect with its message."""
+"""The reader of GGUF: what it reads, and each defect with its message."""
 
 from __future__ import annotations
 
 import contextlib
 import struct
 import time
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from hypothesis import strategies as st
 from lora_models import base_weights, write_base
 from vocabulary_files import array, gguf, pair, text
 
-from converter.gguf_io.model import read_model
+from converter.gguf_io import reader
+from converter.gguf_io.reader import read_gguf, read_keys
 from ggcp_schema import FormatError, Source
+from ggcp_schema.gguf import MOST_WIDE_BYTES
 
-GIVE = "give the base model as a GGUF; llama.cpp's converters make one of older or other files"
-DAMAGED = "the file is damaged, or not a model that this program can read; give another copy"
+DAMAGED, OTHER = "give another copy", "give a GGUF"
+SAID = "the file is damaged, or not a GGUF; give another copy"
+"""What the schema says to do where the caller does not."""
 SIZES = {"n_embd": 4, "n_vocab": 300, "n_ff": 6, "n_layer": 1, "n_head": 1, "n_rot": 4}
 
 
@@ -39,31 +43,34 @@ def error_of(data: bytes, folder: Path) -> str:
     path = folder / "base.gguf"
     path.write_bytes(data)
     with Source.open(path) as source, pytest.raises(FormatError) as caught:
-        read_model(source)
+        read_gguf(source, damaged=DAMAGED, other=OTHER)
     return str(caught.value).removeprefix(f"{path}: ")
 
 
 def test_keys_and_tensors(tmp_path: Path) -> None:
     path = tmp_path / "base.gguf"
     write_base(path, SIZES, base_weights(SIZES))
-    reader = GGUFReader(path)
+    oracle = GGUFReader(path)
     with Source.open(path) as source:
-        found = read_model(source)
-        fields = {n: f for n, f in reader.fields.items() if not n.startswith("GGUF.")}
+        found = read_gguf(source)
+        fields = {n: f for n, f in oracle.fields.items() if not n.startswith("GGUF.")}
         assert list(found.keys) == list(fields)
         for name, field in fields.items():
             metadata = found.keys[name].metadata
             kinds = [metadata.type, metadata.element_type][: len(field.types)]
             assert kinds == field.types[: len(kinds)]
             if GGUFValueType.STRING not in field.types:
-                assert field.contents() == (
-                    list(metadata.value) if isinstance(metadata.value, tuple) else metadata.value
-                )
+                array = isinstance(metadata.value, np.ndarray)
+                assert array == (field.types[0] is GGUFValueType.ARRAY)
+                assert field.contents() == (metadata.value.tolist() if array else metadata.value)
         assert found.value("general.name") == "A base"
         assert found.value("general.nothing") is None
         assert found.keys["test.texts"].metadata.value == (b"a", b"\xff")
-        assert list(found.tensors) == [tensor.name for tensor in reader.tensors]
-        for tensor in reader.tensors:
+        assert found.value("test.texts") is found.keys["test.texts"].metadata
+        assert (found.version, found.alignment) == (3, oracle.alignment)
+        assert found.data_offset == oracle.data_offset
+        assert list(found.tensors) == [tensor.name for tensor in oracle.tensors]
+        for tensor in oracle.tensors:
             span = found.tensors[tensor.name].data
             assert source.read_at(span.offset, span.length) == tensor.data.tobytes()
             assert span.shape == tuple(tensor.shape.tolist())
@@ -73,7 +80,7 @@ def test_a_text_that_is_not_utf_8_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "base.gguf"
     path.write_bytes(model(info(), keys=(pair("general.name", 8, text(b"\xff")),)))
     with Source.open(path) as source:
-        assert read_model(source).value("general.name") == b"\xff"
+        assert read_gguf(source).value("general.name") == b"\xff"
 
 
 def test_alignment_is_what_the_file_says(tmp_path: Path) -> None:
@@ -81,7 +88,7 @@ def test_alignment_is_what_the_file_says(tmp_path: Path) -> None:
     head = gguf(pair("general.alignment", 4, struct.pack("<I", 64)), tensors=1) + info()
     path.write_bytes(head + bytes(-len(head) % 64) + np.arange(6, dtype="<f4").tobytes())
     with Source.open(path) as source:
-        assert read_model(source).tensors["w"].data.array().ravel().tolist() == [0, 1, 2, 3, 4, 5]
+        assert read_gguf(source).tensors["w"].data.array().ravel().tolist() == [0, 1, 2, 3, 4, 5]
 
 
 # Defects
@@ -89,13 +96,26 @@ def test_alignment_is_what_the_file_says(tmp_path: Path) -> None:
 
 def test_not_a_gguf(tmp_path: Path) -> None:
     assert error_of(b"lmgg" + bytes(60), tmp_path) == (
-        f"magic at offset 0x0: expected 'GGUF', found 'lmgg'; {GIVE}"
+        f"magic at offset 0x0: expected 'GGUF', found 'lmgg'; {OTHER}"
     )
+
+
+def test_hints_that_the_caller_does_not_give(tmp_path: Path) -> None:
+    path = tmp_path / "base.gguf"
+    for data, hint in (
+        (b"lmgg" + bytes(60), "the file is damaged, or not what its first bytes say; "),
+        (model(info(kind=99)), SAID),
+    ):
+        path.write_bytes(data)
+        with Source.open(path) as source, pytest.raises(FormatError) as caught:
+            read_gguf(source)
+        assert caught.value.file == str(path)
+        assert caught.value.hint.startswith(hint)
 
 
 def test_version_1(tmp_path: Path) -> None:
     assert error_of(gguf(version=1), tmp_path) == (
-        f"version at offset 0x4: expected GGUF version 2 or 3, found 1; {GIVE}"
+        f"version at offset 0x4: expected GGUF version 2 or 3, found 1; {OTHER}"
     )
 
 
@@ -171,7 +191,7 @@ def test_no_dimensions_or_five(count: int, tmp_path: Path) -> None:
 
 def test_a_type_that_nobody_knows(tmp_path: Path) -> None:
     assert error_of(model(info(kind=99)), tmp_path) == (
-        "tensors[0].type at offset 0x35: expected a type of tensor that the gguf package knows, "
+        "tensors[0].type at offset 0x35: expected a type of tensor that ggml has, "
         f"found 99; {DAMAGED}"
     )
 
@@ -185,18 +205,49 @@ def test_data_that_are_not_aligned(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dims", [(2, 4), (2**62, 2**62), (2**63,)])
 def test_data_past_the_end(dims: tuple[int, ...], tmp_path: Path) -> None:
     length = 4 * int(np.prod([int(n) for n in dims], dtype=object))
-    shown = ", ".join(map(str, dims))
+    start = len(model(info(dims=dims), data=0))
     assert error_of(model(info(dims=dims)), tmp_path) == (
-        f"tensor w at offset 0x18: expected {length} bytes of F32 in rows of whole blocks of 1, "
-        f"found the dimensions [{shown}] and 24 bytes to the end of the file; {DAMAGED}"
+        f"tensor w at offset {start:#x}: expected {length} bytes of data, "
+        f"found 24 bytes and the end of the file; {DAMAGED}"
     )
 
 
 def test_a_row_that_is_no_whole_number_of_blocks(tmp_path: Path) -> None:
     kind = int(GGMLQuantizationType.Q8_0)
     assert error_of(model(info(dims=(33,), kind=kind), data=64), tmp_path) == (
-        "tensor w at offset 0x18: expected 34 bytes of Q8_0 in rows of whole blocks of 32, "
-        f"found the dimensions [33] and 64 bytes to the end of the file; {DAMAGED}"
+        "tensor w at offset 0x18: expected rows of whole blocks of 32 (Q8_0), "
+        f"found the dimensions [33]; {DAMAGED}"
+    )
+
+
+def test_a_type_that_the_gguf_package_does_not_know_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = IntEnum("GGMLQuantizationType", {"F32": 0})
+    monkeypatch.setattr(reader, "GGMLQuantizationType", older)
+    assert error_of(model(info(kind=8, dims=(32,)), data=34), tmp_path) == (
+        "tensors[0] at offset 0x18: expected a type of tensor that the gguf package knows, "
+        f"found Q8_0; {DAMAGED}"
+    )
+
+
+def test_text_that_is_not_ascii_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    """Python takes four bytes for each character of a text with one llama in it."""
+    path = tmp_path / "wide.gguf"
+    llama, half = "🦙", MOST_WIDE_BYTES // 2
+    keys = (
+        pair("a", 8, text(llama.encode().ljust(half - 5, b"x"))),
+        pair("b", 8, text(llama.encode().ljust(half, b"x"))),
+        pair(llama + "x", 0, b"\0"),
+        pair("c", 8, text(bytes(half))),
+    )
+    path.write_bytes(gguf(*keys))
+    with Source.open(path) as source:
+        assert len(read_keys(source)) == 4
+    message = error_of(gguf(*keys, pair("é", 0, b"\0")), tmp_path)
+    assert message == (
+        f"metadata[4] at offset {len(gguf(*keys)):#x}: expected at most 8388608 bytes of text that "
+        f"is not ASCII, found 8388610 bytes; {DAMAGED}"
     )
 
 
@@ -207,6 +258,14 @@ def test_an_alignment_that_is_none(kind: int, value: int, tmp_path: Path) -> Non
     assert message == (
         "general.alignment at offset 0x35: expected a power of two as UINT32, at most 65536, found "
         f"{value} as {GGUFValueType(kind).name}; {DAMAGED}"
+    )
+
+
+def test_an_alignment_that_is_an_array(tmp_path: Path) -> None:
+    key = array("general.alignment", 4, 1, struct.pack("<I", 32))
+    assert error_of(model(info(), keys=(key,)), tmp_path) == (
+        "general.alignment at offset 0x35: expected a power of two as UINT32, at most 65536, "
+        f"found ARRAY; {DAMAGED}"
     )
 
 
@@ -221,7 +280,7 @@ def test_every_cut(tmp_path: Path) -> None:
     keys = (pair("general.architecture", 8, text(b"llama")), array("a", 4, 2, bytes(8)))
     whole = model(info(), info(b"v", (2,), offset=32), keys=keys, data=40)
     for length in range(len(whole)):
-        assert error_of(whole[:length], tmp_path).endswith((GIVE, DAMAGED)), length
+        assert error_of(whole[:length], tmp_path).endswith((OTHER, DAMAGED)), length
 
 
 @settings(max_examples=200, deadline=None)
@@ -235,10 +294,10 @@ def test_a_changed_byte_is_read_or_refused_in_no_time(
         write_base(whole, SIZES, base_weights(SIZES))
     data = bytearray(whole.read_bytes())
     with Source.open(whole) as source:
-        head = min(tensor.data.offset for tensor in read_model(source).tensors.values())
+        head = min(tensor.data.offset for tensor in read_gguf(source).tensors.values())
     data[place % head] ^= byte
     path.write_bytes(data)
     started = time.monotonic()
     with Source.open(path) as source, contextlib.suppress(FormatError):
-        read_model(source)
+        read_gguf(source)
     assert time.monotonic() - started < 5

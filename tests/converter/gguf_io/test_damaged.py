@@ -12,8 +12,7 @@ from gguf_bytes import ARRAY, STRING, U32, Gguf, Key, Tensor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from converter import ConversionError
-from converter.gguf_io.comparison import open_reader
+from converter.gguf_io.comparison import opened as opened_gguf
 from ggcp_schema import FormatError
 
 HINT = "the file is damaged or no GGUF; convert the checkpoint again"
@@ -38,10 +37,10 @@ def opened(tmp_path: Path) -> Opened:
         path = tmp_path / "damaged.gguf"
         path.write_bytes(data)
         try:
-            open_reader(path)
-        except (FormatError, ConversionError) as error:
+            with opened_gguf(path):
+                return ""
+        except FormatError as error:
             return str(error).removeprefix(f"{path}: ").removesuffix(f"; {HINT}")
-        return ""
 
     return opened
 
@@ -64,46 +63,57 @@ def left(offset: int) -> str:
 # What is written where, and what is said about it.
 DAMAGE = {
     "magic": (0, b"pcgg", "magic at offset 0x0: expected 'GGUF', found 'pcgg'"),
-    "version": (4, b"\1", "header at offset 0x4: expected version 2 or 3, found 1"),
+    "version": (4, b"\1", "version at offset 0x4: expected GGUF version 2 or 3, found 1"),
     "length of a key": (
         *(24, huge()),
-        f"keys[0] at offset 0x20: expected {2**60} bytes, found {left(32)}",
+        f"metadata[0].key at offset 0x20: expected {2**60} bytes, found {left(32)}",
     ),
     "type of a value": (
         *(NAMES, b"\x0d"),
-        f"key some.names at offset {NAMES:#x}: expected a type of value, 0 to 12, found 13",
+        f"metadata[2].type at offset {NAMES:#x}: expected a GGUF value type, 0 to 12, found 13",
     ),
     "array of arrays": (
         *(NAMES + 4, b"\x09"),
-        f"key some.names at offset {NAMES + 4:#x}: expected elements that are no arrays, "
-        "found an array of arrays",
+        f"metadata[2].value.element_type at offset {NAMES + 4:#x}: "
+        "expected an array of numbers or texts, found 9",
     ),
     "count of texts": (
         *(NAMES + 8, huge()),
-        f"key some.names at offset {NAMES + 16:#x}: expected {2**63} bytes, "
+        f"metadata[2].value.count at offset {NAMES + 8:#x}: "
+        f"expected at most 2097152 elements in all arrays, found {2**60}",
+    ),
+    "count of texts within the limit": (
+        *(NAMES + 8, huge(2**20)),
+        f"metadata[2].value.elements at offset {NAMES + 16:#x}: expected {2**23} bytes, "
         f"found {left(NAMES + 16)}",
     ),
     "length of a text": (
         *(NAMES + 16, huge()),
-        f"key some.names at offset {NAMES + 24:#x}: expected {2**60} bytes, "
+        f"metadata[2].value.elements[0] at offset {NAMES + 24:#x}: expected {2**60} bytes, "
         f"found {left(NAMES + 24)}",
     ),
     "count of numbers": (
         *(NUMBERS + 8, huge()),
-        f"key some.numbers at offset {NUMBERS + 16:#x}: expected {2**62} bytes, "
+        f"metadata[3].value.count at offset {NUMBERS + 8:#x}: "
+        f"expected at most 2097152 elements in all arrays, found {2**60}",
+    ),
+    "count of numbers within the limit": (
+        *(NUMBERS + 8, huge(2**20)),
+        f"metadata[3].value.elements at offset {NUMBERS + 16:#x}: expected {2**22} bytes, "
         f"found {left(NUMBERS + 16)}",
     ),
     "length of a tensor's name": (
         *(ONE - 8, huge()),
-        f"tensors[0] at offset {ONE:#x}: expected {2**60} bytes, found {left(ONE)}",
+        f"tensors[0].name at offset {ONE:#x}: expected {2**60} bytes, found {left(ONE)}",
     ),
     "number of dimensions": (
         *(ONE + 10, b"\5"),
-        f"tensor one.weight at offset {ONE + 10:#x}: expected at most 4 dimensions, found 5",
+        f"tensors[0].dimension_count at offset {ONE + 10:#x}: expected 1 to 4 dimensions, found 5",
     ),
     "type of a tensor": (
         *(ONE + 30, b"\xff"),
-        f"tensor one.weight at offset {ONE + 30:#x}: expected a type of tensor, found 255",
+        f"tensors[0].type at offset {ONE + 30:#x}: expected a type of tensor that ggml has, "
+        "found 255",
     ),
     "dimension": (
         *(TWO + 14, huge()),
@@ -138,8 +148,9 @@ def test_key_without_a_name_of_its_own(name: str, opened: Opened) -> None:
     changed = copy.deepcopy(SMALL)
     changed.keys.append(Key(name, U32, 0))
     complaint = opened(changed.to_bytes())
-    assert complaint.startswith("keys[5] at offset ")
-    assert complaint.endswith(f": expected a name of its own, found «{name}», again or empty")
+    assert complaint.startswith("metadata[5] at offset ")
+    found = f"«{name}» again" if name else "no name"
+    assert complaint.endswith(f": expected a name that no other has, found {found}")
 
 
 @pytest.mark.parametrize("alignment", [0, 24])
@@ -148,21 +159,22 @@ def test_alignment_that_is_no_power_of_two(alignment: int, opened: Opened) -> No
     changed.keys.append(Key("general.alignment", U32, alignment))
     at = changed.to_bytes().index(b"general.alignment") + 17 + 4
     assert opened(changed.to_bytes()) == (
-        f"key general.alignment at offset {at:#x}: expected a power of two, found {alignment}"
+        f"general.alignment at offset {at:#x}: expected a power of two as UINT32, at most 65536, "
+        f"found {alignment} as UINT32"
     )
 
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="expected a file to read, found «No such file"):
-        open_reader(tmp_path / "none.gguf")
+        opened_gguf(tmp_path / "none.gguf").__enter__()
 
 
-def test_what_only_the_package_refuses(opened: Opened) -> None:
+def test_a_tensor_twice(opened: Opened) -> None:
     changed = copy.deepcopy(SMALL)
     changed.tensors[1].name = "one.weight"
     assert opened(changed.to_bytes()) == (
-        "expected a GGUF that the gguf package can read, found «Found duplicated tensor with name "
-        "one.weight»"
+        f"tensors[1] at offset {TWO - 8:#x}: expected a name that no other has, "
+        "found «one.weight» again"
     )
 
 

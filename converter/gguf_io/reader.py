@@ -1,0 +1,293 @@
+"""Reads a GGUF in bounded time and memory: all keys, and where the data of each tensor are.
+
+The gguf package's own reader believes every count in a file, which can keep it busy for years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+from construct import Container
+from gguf import GGMLQuantizationType, GGUFValueType, Keys
+
+from converter.plan import Metadata
+from ggcp_schema import FormatError, Source, Span, gguf, printable
+from ggcp_schema.gguf import TensorType
+from ggcp_schema.language.checks import shown
+
+_MOST_CHARACTERS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The value of a key.
+
+    Attributes:
+        metadata: key, type and value. A text is bytes unless it is UTF-8. Numbers of an array are a
+            read-only NumPy array, texts of one are ``Texts``.
+        offset: where the value stands in the file.
+    """
+
+    metadata: Metadata
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """A tensor of a GGUF.
+
+    Attributes:
+        name: its name.
+        type: the type of its elements.
+        data: where they are, and its shape, the fastest-varying dimension first.
+    """
+
+    name: str
+    type: GGMLQuantizationType
+    data: Span
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """A GGUF whose head was read.
+
+    Attributes:
+        source: the open file.
+        version: of the layout, 2 or 3.
+        keys: all keys, in order.
+        tensors: all tensors, in order.
+        alignment: bytes that the data of each tensor are aligned to.
+        data_offset: where all data start; behind the end of a file that has none, perhaps.
+    """
+
+    source: Source
+    version: int
+    keys: dict[str, Value]
+    tensors: dict[str, GgufTensor]
+    alignment: int
+    data_offset: int
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key that is no array, or ``default`` where there is no such key.
+
+        Of an array it is the Metadata, which equals no number and no text.
+        """
+        if key not in self.keys:
+            return default
+        metadata = self.keys[key].metadata
+        return metadata.value if metadata.element_type is None else metadata
+
+
+def shown_name(name: str) -> str:
+    """Return a name from a file as text for a message: on one line, and not longer than that."""
+    cut = len(name) > _MOST_CHARACTERS
+    return printable(f"{name[: _MOST_CHARACTERS - 3]}..." if cut else name)
+
+
+def read_gguf(source: Source, *, damaged: str | None = None, other: str | None = None) -> Gguf:
+    """Read header, keys and tensor infos of a GGUF, version 2 or 3, open at its first byte.
+
+    At most 64 MiB are read, and held in less than 200 MB; see the limits in ``ggcp_schema.gguf``.
+
+    Args:
+        source: the file.
+        damaged: what to do with a file that is damaged; None for what the schema says.
+        other: what to do with a file that is no GGUF of these versions; None likewise.
+
+    Raises:
+        FormatError: the file is no GGUF, is cut short or damaged.
+    """
+    with _told(source, other):
+        header = gguf.HEADER._parse(source, Container(), "")
+    with _told(source, damaged):
+        names = _Names(source)
+        keys = _keys(names, header.metadata_count)
+        alignment = _alignment(keys)
+        tensors, start = _tensors(names, header.tensor_count, alignment)
+    return Gguf(source, header.version, keys, tensors, alignment, start)
+
+
+def read_keys(
+    source: Source, *, damaged: str | None = None, other: str | None = None
+) -> dict[str, Value]:
+    """Read header and keys only, whatever the tensor infos behind them are; see ``read_gguf``.
+
+    Raises:
+        FormatError: the file is no GGUF, is cut short or damaged.
+    """
+    with _told(source, other):
+        header = gguf.HEADER._parse(source, Container(), "")
+    with _told(source, damaged):
+        return _keys(_Names(source), header.metadata_count)
+
+
+@contextmanager
+def _told(source: Source, hint: str | None) -> Iterator[None]:
+    """Put the name of the file and what to do with it into an error."""
+    try:
+        yield
+    except FormatError as error:
+        error.file, error.hint = source.label, hint or error.hint
+        raise
+
+
+class _Names:
+    """The names and texts of a file as Python's texts, which takes memory of its own."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._wide = 0
+
+    def text(self, data: bytes, offset: int) -> str:
+        """Decode a name or a text."""
+        text = data.decode("utf-8")
+        if not text.isascii():
+            self._wide += len(data)
+            if self._wide > gguf.MOST_WIDE_BYTES:
+                raise FormatError(
+                    offset=offset,
+                    expected=f"at most {gguf.MOST_WIDE_BYTES} bytes of text that is not ASCII",
+                    found=f"{self._wide} bytes",
+                    hint=gguf.TOO_LARGE,
+                )
+        return text
+
+    def name(self, data: bytes, offset: int, taken: Collection[str]) -> str:
+        """Decode a name, and make sure that it is one of its own."""
+        try:
+            text = self.text(data, offset)
+        except UnicodeDecodeError as error:
+            raise FormatError(
+                offset=offset, expected="a name in UTF-8", found=shown(data), hint=gguf.DAMAGED
+            ) from error
+        if not text or text in taken:
+            found = f"«{shown_name(text)}» again" if text else "no name"
+            raise FormatError(
+                offset=offset, expected="a name that no other has", found=found, hint=gguf.DAMAGED
+            )
+        return text
+
+
+def _keys(names: _Names, count: int) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    scope = Container(elements_before=0)
+    for index in range(count):
+        offset = names.source.tell()
+        try:
+            pair = gguf.KEY_VALUE._parse(names.source, scope, "")
+            key = names.name(pair.key, offset, values)
+            kind, found, element_type = GGUFValueType(pair.type), pair.value, None
+            if kind is GGUFValueType.ARRAY:
+                scope.elements_before += found.count
+                found, element_type = found.elements, GGUFValueType(found.element_type)
+            elif kind is GGUFValueType.STRING:
+                with suppress(UnicodeDecodeError):
+                    found = names.text(found, pair.offset)
+        except FormatError as error:
+            error.within(f"metadata[{index}]")
+            raise
+        values[key] = Value(Metadata(key, kind, found, element_type), pair.offset)
+    return values
+
+
+def _alignment(values: dict[str, Value]) -> int:
+    if Keys.General.ALIGNMENT not in values:
+        return gguf.DEFAULT_ALIGNMENT
+    given = values[Keys.General.ALIGNMENT]
+    found, kind = given.metadata.value, given.metadata.type
+    known = kind is GGUFValueType.UINT32 and 0 < found <= gguf.MOST_ALIGNMENT
+    if not known or found & (found - 1):
+        number = "" if given.metadata.element_type else f"{shown(found)} as "
+        raise FormatError(
+            path=Keys.General.ALIGNMENT,
+            offset=given.offset,
+            expected=f"a power of two as UINT32, at most {gguf.MOST_ALIGNMENT}",
+            found=f"{number}{kind.name}",
+            hint=gguf.DAMAGED,
+        )
+    return int(found)
+
+
+def _tensors(names: _Names, count: int, alignment: int) -> tuple[dict[str, GgufTensor], int]:
+    """Return the tensors, and where all data start."""
+    if count > gguf.MOST_TENSORS:
+        raise FormatError(
+            path="tensor_count",
+            offset=8,
+            expected=f"at most {gguf.MOST_TENSORS} tensors",
+            found=str(count),
+            hint=gguf.TOO_LARGE,
+        )
+    source, scope = names.source, Container(alignment=alignment)
+    infos: dict[str, _Info] = {}
+    for index in range(count):
+        offset = source.tell()
+        try:
+            info = gguf.TENSOR_INFO._parse(source, scope, "")
+            name = names.name(info.name, offset, infos)
+            infos[name] = _Info(offset, info.shape, _tensor_type(info.type, offset), info.offset)
+        except FormatError as error:
+            error.within(f"tensors[{index}]")
+            raise
+    start = -(-source.tell() // alignment) * alignment
+    tensors = {name: _tensor(source, name, info, start) for name, info in infos.items()}
+    length = sum(tensor.data.length for tensor in tensors.values())
+    left = max(source.size - start, 0)
+    if length > left:  # a small file could become a huge one
+        raise FormatError(
+            path="tensors",
+            offset=start,
+            expected=f"{length} bytes of data, if no two tensors overlap",
+            found=f"{left} bytes to the end of the file",
+            hint=gguf.DAMAGED,
+        )
+    return tensors, start
+
+
+class _Info(NamedTuple):
+    """A tensor info: where it stands, and what it says."""
+
+    place: int
+    shape: tuple[int, ...]
+    type: GGMLQuantizationType
+    offset: int
+
+
+def _tensor_type(number: int, offset: int) -> GGMLQuantizationType:
+    try:
+        return GGMLQuantizationType(number)
+    except ValueError as error:
+        raise FormatError(
+            offset=offset,
+            expected="a type of tensor that the gguf package knows",
+            found=TensorType(number).name,
+            hint="install a newer gguf package",
+        ) from error
+
+
+def _tensor(source: Source, name: str, info: _Info, start: int) -> GgufTensor:
+    kind = TensorType(info.type)
+    if info.shape[0] % kind.block_elements:
+        raise FormatError(
+            path=f"tensor {shown_name(name)}",
+            offset=info.place,
+            expected=f"rows of whole blocks of {kind.block_elements} ({kind.name})",
+            found=f"the dimensions {shown(info.shape)}",
+            hint=gguf.DAMAGED,
+        )
+    length = prod(info.shape) // kind.block_elements * kind.block_bytes
+    offset = start + info.offset
+    left = max(source.size - offset, 0)
+    if length > left:
+        raise FormatError(
+            path=f"tensor {shown_name(name)}",
+            offset=offset,
+            expected=f"{length} bytes of data",
+            found=f"{left} bytes and the end of the file",
+            hint=gguf.DAMAGED,
+        )
+    return GgufTensor(name, info.type, Span(source, offset, length, info.shape))
