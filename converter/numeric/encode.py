@@ -7,34 +7,20 @@ and the file is read once; copying in the kernel and counting apart would read i
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
 from gguf.quants import dequantize, quantize
 
+from converter.numeric.in_order import in_order
+from converter.numeric.rounding import LARGEST, rounded
 from converter.plan import Computed, Part, PlannedTensor
 from ggcp_schema import Span
 from ggcp_schema.language.source import BLOCK_BYTES
-
-_ROW_ELEMENTS = 4096
-"""Elements to a row for the gguf package, which works on 16 rows at once: 256 KiB stay cached."""
-
-_LARGEST = {
-    GGMLQuantizationType.F32: float(np.finfo(np.float32).max),
-    GGMLQuantizationType.F16: 65504.0,
-    GGMLQuantizationType.BF16: 3.3895313892515355e38,
-    GGMLQuantizationType.Q8_0: 65504.0 * 127,  # each block has its largest value / 127 as F16
-}
-"""Where nothing in a block is larger than this, everything stays finite."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -123,33 +109,31 @@ class Encoding:
         """Yield the bytes in order."""
         self.tally = Tally()
         # F32 is bound by the memory, not by the cores: threads would only take turns.
-        each = map if self._kind is GGMLQuantizationType.F32 else _in_order
+        each = map if self._kind is GGMLQuantizationType.F32 else in_order
         for block, tally in each(self._encode, _blocks(self._parts)):
             self.tally.add(tally)
             yield block
 
     def _encode(self, block: bytes) -> tuple[bytes, Tally]:
         values = np.frombuffer(block, "<f4")
+        largest = LARGEST[self._kind]
         with np.errstate(all="ignore"):  # what overflows is counted instead
+            # NaN is neither below nor above anything, and min and max give it on.
+            finite = values.max() <= largest and values.min() >= -largest
             if self._kind is GGMLQuantizationType.F32:
-                return block, _tally(values, values, self._kind)
-            # Rows of one width, then what is left: blocks of Q8_0 know nothing of rows.
-            whole = len(values) // _ROW_ELEMENTS * _ROW_ELEMENTS
-            rows = [values[:whole].reshape(-1, _ROW_ELEMENTS), values[whole:].reshape(1, -1)]
-            data = [quantize(some, self._kind).reshape(-1) for some in rows if some.size]
-            made = data[0] if len(data) == 1 else np.concatenate(data)
+                return block, Tally() if finite else _tally(values, values, self._kind)
+            if finite:
+                return rounded(values, self._kind), Tally()
+            made = quantize(values.reshape(1, -1), self._kind)
             return made.tobytes(), _tally(values, made, self._kind)
 
 
 def _tally(
-    values: npt.NDArray[np.float32], made: npt.NDArray[np.generic], kind: GGMLQuantizationType
+    values: npt.NDArray[np.float32], made: npt.NDArray[Any], kind: GGMLQuantizationType
 ) -> Tally:
-    # NaN is neither below nor above anything, and min and max give it on.
-    if values.max() <= _LARGEST[kind] and values.min() >= -_LARGEST[kind]:
-        return Tally()
     finite = np.isfinite(values)
     nans = int(np.isnan(values).sum())
-    still = np.isfinite(dequantize(made, kind))
+    still = np.isfinite(dequantize(made, kind).reshape(-1))
     return Tally(nans, int((~finite).sum()) - nans, int((finite & ~still).sum()))
 
 
@@ -167,34 +151,3 @@ def _blocks(parts: tuple[Part, ...]) -> Iterator[bytes]:
                 del gathered[:BLOCK_BYTES]
     if gathered:
         yield bytes(gathered)
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # systems other than Linux
-        return os.cpu_count() or 1
-
-
-def _in_order(function: Callable[[bytes], T], blocks: Iterable[bytes]) -> Iterator[T]:
-    """Yield what a function makes of each block, in order, on a few cores at a time.
-
-    As many blocks are held as there are threads, and two more.
-    """
-    blocks = iter(blocks)
-    first = next(blocks, None)
-    if first is None:
-        return
-    second = next(blocks, None)
-    if second is None:  # not worth a thread
-        yield function(first)
-        return
-    threads = min(4, _cores())
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[T]] = deque(pool.submit(function, b) for b in (first, second))
-        for block in blocks:
-            waiting.append(pool.submit(function, block))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

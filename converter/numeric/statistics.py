@@ -1,21 +1,33 @@
-"""Measures the elements of a tensor in one pass and bounded memory."""
+"""Measures the elements of a tensor: in one pass, in blocks, on several cores.
+
+All that is a sum is summed within a block, and the blocks' sums in the order of the file, so that
+not a bit of a result depends on how many threads there are, or on which is faster.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from converter.numeric.in_order import in_order
 from ggcp_schema import Span
+
+F32Array = npt.NDArray[np.float32]
+F64Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.intp]
+_Counting = Callable[[F32Array, F64Array, Places], Counts]
+"""Counts the elements in each bin; the other arrays are as long, to compute in."""
 
 _FINE_BINS = 128
 _MOST_BINS = 48
 _EXPONENT_BIAS = 127
-_EXPONENT_COUNT = 255  # of finite float32; the last exponent is that of NaN and infinities
 
 
 @dataclass(frozen=True)
@@ -78,22 +90,17 @@ def measure(span: Span, *, magnitudes: bool, progress: Callable[[int], object]) 
     Raises:
         FormatError: the file cannot be read.
     """
-    moments = _Moments()
-    bins: _Bins | _Exponents = _Exponents() if magnitudes else _Bins()
+    kind: type[_Magnitudes | _Linear] = _Magnitudes if magnitudes else _Linear
+    bins, moments = kind(), _Moments()
     zeros = nan = infinities = 0
-    for block in span.blocks():
-        values: npt.NDArray[Any] = np.frombuffer(block, "<f4")
-        zeros += values.size - int(np.count_nonzero(values))
-        finite = values[np.isfinite(values)]
-        if finite.size != values.size:
-            unordered = int(np.count_nonzero(np.isnan(values)))
-            nan += unordered
-            infinities += values.size - finite.size - unordered
-        if finite.size:
-            wide = finite.astype(np.float64)
-            moments.add(wide)
-            bins.add(finite if magnitudes else wide)
-        progress(len(block))
+    for found in in_order(_measured, _blocks(span, kind())):
+        zeros += found.zeros
+        nan += found.nan
+        infinities += found.infinities
+        if found.moments.count:
+            moments += found.moments
+            bins.add(found)
+        progress(found.length)
     if not moments.count:
         return Statistics(None, None, None, None, None, zeros, nan, infinities, None)
     return Statistics(
@@ -109,41 +116,114 @@ def measure(span: Span, *, magnitudes: bool, progress: Callable[[int], object]) 
     )
 
 
+class _Block(NamedTuple):
+    """A block as soon as it is read.
+
+    Attributes:
+        length: bytes read.
+        values: the elements that are finite; the extremes are theirs.
+        nan: elements that are not a number.
+        minimum: the smallest.
+        maximum: the largest.
+        counting: how to count the values in bins that reach over this block and those before.
+    """
+
+    length: int
+    values: F32Array
+    nan: int
+    minimum: float
+    maximum: float
+    counting: _Counting
+
+
+def _blocks(span: Span, bins: _Magnitudes | _Linear) -> Iterator[_Block]:
+    for data in span.blocks():
+        values: F32Array = np.frombuffer(data, "<f4")
+        nan = 0
+        with np.errstate(invalid="ignore"):
+            low, high = float(values.min()), float(values.max())
+            if not -math.inf < low <= high < math.inf:  # no comparison with NaN is true
+                nan = int(np.count_nonzero(np.isnan(values)))
+                values = values[np.isfinite(values)]
+                low = float(values.min(initial=math.inf))
+                high = float(values.max(initial=-math.inf))
+        yield _Block(len(data), values, nan, low, high, bins.counting(low, high))
+
+
+@dataclass(frozen=True)
 class _Moments:
-    """Count, extremes, mean and sum of squared deviations of all blocks so far."""
+    """Count, extremes, mean and sum of squared deviations of some elements."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.minimum = math.inf
-        self.maximum = -math.inf
-        self.mean = 0.0
-        self.squares = 0.0
+    count: int = 0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    mean: float = 0.0
+    squares: float = 0.0
 
-    def add(self, values: npt.NDArray[np.float64]) -> None:
-        mean = float(values.mean())
-        deviations = np.square(values - mean)
-        apart = mean - self.mean
-        count = self.count + values.size
-        # Chan's formula: no difference of two large sums. Summing in pairs is also more exact than
-        # the dot product of the linear algebra library, whose threads wait for each other.
-        between = apart**2 * self.count * values.size / count
-        self.squares += float(deviations.sum()) + between
-        self.mean += apart * values.size / count
-        self.count = count
-        self.minimum = min(self.minimum, float(values.min()))
-        self.maximum = max(self.maximum, float(values.max()))
+    def __add__(self, other: _Moments) -> _Moments:
+        """Return those of these elements and some more, by Chan's formula.
+
+        It takes no difference of two large sums.
+        """
+        apart = other.mean - self.mean
+        count = self.count + other.count
+        return _Moments(
+            count,
+            min(self.minimum, other.minimum),
+            max(self.maximum, other.maximum),
+            self.mean + apart * other.count / count,
+            self.squares + (other.squares + apart**2 * self.count * other.count / count),
+        )
 
 
-class _Bins:
+class _Found(NamedTuple):
+    """What is known of a block in the end; ``counts`` are those of the bins."""
+
+    length: int
+    nan: int
+    infinities: int
+    zeros: int
+    moments: _Moments
+    counts: Counts
+
+
+def _measured(block: _Block) -> _Found:
+    values, size = block.values, block.values.size
+    # Two arrays to compute in, for all steps: fresh memory for each would cost as much as these.
+    wide, places = np.empty(size, np.float64), np.empty(size, np.uint8)
+    zeros = int(np.count_nonzero(np.equal(values, 0, out=places.view(np.bool_))))
+    counts = block.counting(values, wide, places)
+    np.copyto(wide, values)
+    mean = float(wide.sum()) / max(size, 1)
+    np.subtract(wide, mean, out=wide)
+    # Summing in pairs is also more exact than the dot product of the linear algebra library, whose
+    # threads wait for each other.
+    squares = float(np.square(wide, out=wide).sum())
+    moments = _Moments(size, block.minimum, block.maximum, mean, squares)
+    infinities = block.length // 4 - size - block.nan
+    return _Found(block.length, block.nan, infinities, zeros, moments, counts)
+
+
+class _Linear:
     """Equal bins over values whose range is not known before: they grow when a value is outside."""
 
     def __init__(self) -> None:
+        self._counts: Counts = np.zeros(_FINE_BINS, np.intp)
         self._low = 0.0
         self._width = 0.0
-        self._counts = np.zeros(_FINE_BINS, np.int64)
 
-    def add(self, values: npt.NDArray[np.float64]) -> None:
-        low, high = float(values.min()), float(values.max())
+    def counting(self, low: float, high: float) -> _Counting:
+        """Return how to count a block between these extremes, in bins that grew with all so far."""
+        if low <= high:
+            self._reach(low, high)
+        return partial(_count_equal_bins, self._low, self._width)
+
+    def add(self, found: _Found) -> None:
+        """Add the counts of a block, whose bins are those that these grow to here."""
+        self._reach(found.moments.minimum, found.moments.maximum)
+        self._counts += found.counts
+
+    def _reach(self, low: float, high: float) -> None:
         if not self._width:
             self._low = low
             least = max(abs(low), abs(high), 2.0**-149) * 2.0**-24  # one value so far
@@ -153,13 +233,10 @@ class _Bins:
             self._double(slice(_FINE_BINS // 2, None))
         while high >= self._low + _FINE_BINS * self._width:
             self._double(slice(0, _FINE_BINS // 2))
-        places = ((values - self._low) / self._width).astype(np.intp)
-        np.clip(places, 0, _FINE_BINS - 1, out=places)
-        self._counts += np.bincount(places, minlength=_FINE_BINS)
 
     def _double(self, kept: slice) -> None:
         merged = self._counts.reshape(-1, 2).sum(axis=1)
-        self._counts = np.zeros(_FINE_BINS, np.int64)
+        self._counts = np.zeros(_FINE_BINS, np.intp)
         self._counts[kept] = merged
         self._width *= 2
 
@@ -172,16 +249,31 @@ class _Bins:
         return Histogram("linear", low, together * self._width, tuple(counts.tolist()))
 
 
-class _Exponents:
+def _count_equal_bins(
+    low: float, width: float, values: F32Array, wide: F64Array, places: Places
+) -> Counts:
+    np.subtract(values, low, out=wide, dtype=np.float64)
+    np.divide(wide, width, out=wide)
+    np.copyto(places, wide, casting="unsafe")
+    counts = _counted(places)
+    counts[_FINE_BINS - 1] += counts[_FINE_BINS]  # by rounding up
+    return counts[:_FINE_BINS]
+
+
+class _Magnitudes:
     """One bin for each power of two, by the exponent as float32 stores it."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(_EXPONENT_COUNT, np.int64)
+        self._counts: Counts = np.zeros(256, np.intp)
 
-    def add(self, values: npt.NDArray[np.float32]) -> None:
-        bits = values[values != 0].view("<u4")
-        exponents = ((bits >> 23) & 0xFF).astype(np.intp)
-        self._counts += np.bincount(exponents, minlength=_EXPONENT_COUNT)
+    def counting(self, low: float, high: float) -> _Counting:
+        """Return how to count a block: each exponent has its bin, whatever the extremes."""
+        return _count_exponents
+
+    def add(self, found: _Found) -> None:
+        """Add the counts of a block, but for the zeros, which share a bin with small numbers."""
+        self._counts += found.counts
+        self._counts[0] -= found.zeros
 
     def histogram(self) -> Histogram | None:
         used = np.flatnonzero(self._counts)
@@ -191,3 +283,24 @@ class _Exponents:
         counts = tuple(self._counts[first : last + 1].tolist())
         # Below the smallest normal number (exponent 0) all are in one bin.
         return Histogram("magnitude", first - _EXPONENT_BIAS, 1.0, counts)
+
+
+def _count_exponents(values: F32Array, wide: F64Array, places: Places) -> Counts:
+    bits = wide.view(np.uint32)[: values.size]
+    np.right_shift(values.view("<u4"), 23, out=bits)
+    np.copyto(places, bits, casting="unsafe")  # without the sign, which is the ninth bit
+    return _counted(places)
+
+
+def _counted(places: Places) -> Counts:
+    """Return how often each byte occurs.
+
+    Where there are many, neighbours are counted in pairs: half as many steps, and seldom one that
+    waits for the last to add to the same count.
+    """
+    paired = places.size // 2 * 2 if places.size >= 1 << 16 else 0
+    counts = np.bincount(places[paired:], minlength=256)
+    if paired:
+        pairs = np.bincount(places[:paired].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+        counts += pairs.sum(axis=0) + pairs.sum(axis=1)
+    return counts

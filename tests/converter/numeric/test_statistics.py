@@ -1,0 +1,226 @@
+"""Statistics against references of another kind: exact sums, integers, the bits of the numbers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converter.numeric import in_order as module
+from converter.numeric.statistics import Histogram, Statistics, measure
+from ggcp_schema import FormatError, Source, Span
+
+BLOCK = 1 << 18
+"""Elements of a block of 1 MiB."""
+LARGEST = float(np.finfo(np.float32).max)
+SMALLEST = 2.0**-149
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Stands for a span, in blocks of other sizes."""
+
+    parts: Sequence[npt.NDArray[np.float32]]
+
+    @property
+    def length(self) -> int:
+        return 4 * sum(part.size for part in self.parts)
+
+    def blocks(self) -> Iterator[bytes]:
+        for part in self.parts:
+            if part.size:
+                yield part.astype("<f4").tobytes()
+
+
+def measured(*parts: Any, magnitudes: bool = False) -> Statistics:
+    """Measure values, each part of them as a block of its own."""
+    blocks = Blocks([np.asarray(part, np.float32).reshape(-1) for part in parts])
+    counted: list[int] = []
+    found = measure(blocks, magnitudes=magnitudes, progress=counted.append)  # type: ignore[arg-type]
+    assert counted == [4 * part.size for part in blocks.parts if part.size]
+    return found
+
+
+def exactly(values: Sequence[float]) -> dict[str, Any]:
+    """Return what is expected of float32 numbers, from sums that are rounded once."""
+    finite = [value for value in values if math.isfinite(value)]
+    expected: dict[str, Any] = dict.fromkeys(("minimum", "maximum", "mean", "deviation", "norm"))
+    if finite:
+        largest = max(map(abs, finite))
+        mean = math.fsum(finite) / len(finite)
+        squares = math.fsum((value - mean) ** 2 for value in finite)
+        expected = {
+            "minimum": min(finite),
+            "maximum": max(finite),
+            "mean": pytest.approx(mean, rel=1e-14, abs=largest * 1e-14),
+            "deviation": pytest.approx(
+                math.sqrt(squares / len(finite)), rel=1e-13, abs=largest * 1e-14
+            ),
+            "norm": pytest.approx(
+                math.sqrt(math.fsum(value**2 for value in finite)), rel=1e-13, abs=0
+            ),
+        }
+    return expected | {
+        "zeros": sum(value == 0 for value in values),
+        "nan": sum(map(math.isnan, values)),
+        "infinities": sum(map(math.isinf, values)),
+    }
+
+
+def exponents(values: Sequence[float]) -> Histogram | None:
+    """Return the histogram of magnitudes, with all that is not normal in one bin."""
+    counts = Counter(
+        max(math.frexp(value)[1] - 1, -127) for value in values if value and math.isfinite(value)
+    )
+    if not counts:
+        return None
+    low, high = min(counts), max(counts)
+    return Histogram("magnitude", low, 1.0, tuple(counts[e] for e in range(low, high + 1)))
+
+
+NUMBERS = st.floats(width=32) | st.sampled_from(
+    [0.0, -0.0, math.nan, math.inf, -math.inf, SMALLEST, -SMALLEST, LARGEST, -LARGEST, 1.0]
+)
+BLOCKS = st.lists(st.lists(NUMBERS, max_size=40), max_size=7)
+
+
+@given(parts=BLOCKS, magnitudes=st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_any_numbers(parts: list[list[float]], magnitudes: bool) -> None:
+    found = vars(measured(*parts, magnitudes=magnitudes)).copy()
+    histogram = found.pop("histogram")
+    values = [value for part in parts for value in part]
+    assert found == exactly(values)
+    if magnitudes:
+        assert histogram == exponents(values)
+    else:
+        assert sum(histogram.counts if histogram else ()) == sum(map(math.isfinite, values))
+
+
+@given(
+    parts=st.lists(
+        st.lists(st.integers(-(1 << 20), 1 << 20), min_size=1, max_size=60), min_size=1, max_size=6
+    )
+)
+@settings(deadline=None, max_examples=300)
+def test_bins_of_integers(parts: list[list[int]]) -> None:
+    """The first block makes 128 bins of width 1, from 0 on: all later edges are integers too."""
+    parts = [[0, 127], *parts]
+    found = measured(*parts).histogram
+    assert found is not None
+    assert found.scale == "linear"
+    assert len(found.counts) <= 48
+    low, width = int(found.low), int(found.width)
+    assert (low, width) == (found.low, found.width)
+    counts = Counter((value - low) // width for part in parts for value in part)
+    assert found.counts == tuple(counts[place] for place in range(len(found.counts)))
+    assert sum(counts.values()) == sum(found.counts)
+    assert found.counts[0]
+    assert found.counts[-1]
+
+
+@pytest.mark.parametrize("value", [2.5, -1e-30, 0.0, -0.0, SMALLEST, -SMALLEST, LARGEST, -LARGEST])
+@pytest.mark.parametrize("magnitudes", [False, True])
+def test_one_value_has_one_bin(value: float, magnitudes: bool) -> None:
+    parts = [np.full(size, value) for size in (BLOCK, BLOCK, BLOCK, 1001)]
+    count = 3 * BLOCK + 1001
+    found = measured(*parts, magnitudes=magnitudes)
+    value = float(np.float32(value))
+    assert (found.minimum, found.maximum, found.mean, found.deviation) == (value, value, value, 0)
+    assert found.norm == pytest.approx(abs(value) * math.sqrt(count), rel=1e-14, abs=0)
+    assert found.zeros == count * (value == 0)
+    if magnitudes and not value:
+        assert found.histogram is None
+    else:
+        assert found.histogram is not None
+        assert found.histogram.counts == (count,)
+
+
+@pytest.mark.parametrize("size", [1, 2, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, BLOCK - 1, BLOCK])
+def test_magnitudes_of_blocks_of_any_length(size: int) -> None:
+    """Long blocks are counted in pairs, of which one element may be left."""
+    values = np.random.default_rng(size).normal(0, 1, size).astype(np.float32) ** 9
+    values[: size // 3] = 0
+    values[-1] = -3.0
+    found = measured(values, values[:1], magnitudes=True)
+    every = [*values.tolist(), *values[:1].tolist()]
+    assert found.histogram == exponents(every)
+    assert found.zeros == every.count(0)
+
+
+def test_whole_bins_of_large_blocks() -> None:
+    random = np.random.default_rng(1)
+    parts = [np.array([0, 127])]  # bins of width 1
+    parts += [random.integers(-span, span, BLOCK - odd) for span, odd in ((9, 0), (700, 1))]
+    found = measured(*parts).histogram
+    assert found is not None
+    places = (np.concatenate(parts) - int(found.low)) // int(found.width)
+    assert found.counts == tuple(np.bincount(places, minlength=len(found.counts)).tolist())
+
+
+def mixed(size: int) -> npt.NDArray[np.float32]:
+    """Return blocks with growing range, in some of which not all is finite."""
+    values = np.random.default_rng(3).normal(0, 1, size) * np.geomspace(1e-3, 1e3, size)
+    values = values.astype(np.float32)
+    values[::100_003] = np.nan
+    values[::150_001] = -np.inf
+    values[5 * BLOCK : 6 * BLOCK] = np.nan
+    values[6 * BLOCK : 7 * BLOCK : 2] = 0
+    return values
+
+
+@pytest.mark.parametrize("magnitudes", [False, True])
+def test_no_bit_depends_on_the_threads(
+    magnitudes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = mixed(9 * BLOCK + 777)
+    path = tmp_path / "values"
+    path.write_bytes(values.astype("<f4").tobytes())
+    wait = np.random.default_rng(4)
+    count_nonzero = np.count_nonzero
+
+    def slow(array: Any) -> Any:
+        time.sleep(wait.random() / 100)
+        return count_nonzero(array)
+
+    found = []
+    with Source.open(path) as source:
+        span = Span(source, 0, values.nbytes, (values.size,))
+        for cores in (0, 1, 2, 3, 4):
+            with monkeypatch.context() as patch:
+                if cores:
+                    patch.setattr(module, "_cores", lambda cores=cores: cores)
+                    patch.setattr(np, "count_nonzero", slow)
+                else:
+                    patch.setattr("converter.numeric.statistics.in_order", map)
+                found.append(measure(span, magnitudes=magnitudes, progress=lambda _count: None))
+    assert found[1:] == found[:1] * 4
+    assert found[0].nan == int(np.isnan(values).sum())
+    assert found[0].infinities == int(np.isinf(values).sum())
+    wide = values[np.isfinite(values)].astype(np.float64)
+    assert found[0].mean == pytest.approx(wide.mean(), rel=1e-12)
+    assert found[0].deviation == pytest.approx(wide.std(), rel=1e-13)
+    histogram = found[0].histogram
+    assert histogram is not None
+    assert sum(histogram.counts) == wide.size - magnitudes * found[0].zeros
+
+
+def test_a_file_that_was_cut_while_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "values"
+    path.write_bytes(bytes(20 * BLOCK))
+    with Source.open(path) as source:
+        span = Span(source, 0, 4 * 9 * BLOCK, (9 * BLOCK,))
+        with pytest.raises(FormatError) as caught:
+            measure(span, magnitudes=False, progress=lambda _count: None)
+    assert caught.value.offset == 20 * BLOCK
+    assert caught.value.found == "0 bytes and the end of the file"
