@@ -156,7 +156,14 @@ def test_a_hostile_file_is_answered_in_a_few_sentences(what: str, tmp_path: Path
 def test_an_honest_file_of_256_000_tokens(tmp_path: Path) -> None:
     count = 256_000
     with (tmp_path / "in.bin").open("wb") as file:
-        Synthetic(count, 2, 2, head_count=1, block_count=1, optimizer_version=1).write(file)
+        Synthetic(
+            vocabulary_size=count,
+            embedding_length=2,
+            feed_forward_multiple=2,
+            head_count=1,
+            block_count=1,
+            optimizer_version=1,
+        ).write(file)
     tokens = b"".join(text(b"token %d" % index) for index in range(count))
     vocabulary = gguf(
         pair("tokenizer.ggml.model", 8, text(b"llama")),
