@@ -39,11 +39,18 @@ def differences(
         FormatError: the file is no GGUF, or is damaged.
         ConversionError: the gguf package cannot read it.
     """
-    reader = open_reader(path)
     with Source.open(path) as source:
-        yield from _metadata_differences(plan, reader)
-        yield from _tensors_differences(plan, reader, source, progress)
-        yield from _size_differences(reader, source)
+        yield from differences_in(plan, source, progress)
+
+
+def differences_in(
+    plan: Plan, source: Source, progress: Callable[[int], object] = lambda _: None
+) -> Iterator[str]:
+    """Yield the same of a GGUF that is open."""
+    reader = reader_of(source)
+    yield from _metadata_differences(plan, reader)
+    yield from _tensors_differences(plan, reader, source, progress)
+    yield from _size_differences(reader, source)
 
 
 def open_reader(path: str | os.PathLike[str]) -> GGUFReader:
@@ -54,17 +61,20 @@ def open_reader(path: str | os.PathLike[str]) -> GGUFReader:
         ConversionError: that reader cannot read it.
     """
     with Source.open(path) as source:
-        length = require_structure(source)
-        head = source.read_at(0, length)
-        size = source.size
+        return reader_of(source)
+
+
+def reader_of(source: Source) -> GGUFReader:
+    """Return the gguf package's reader of a GGUF that is open; see ``open_reader``."""
+    head = source.read_at(0, require_structure(source))
     try:
         with _unnamed_file() as copy:
             copy.write(head)
-            copy.truncate(size)
+            copy.truncate(source.size)
             return GGUFReader(copy)  # type: ignore[arg-type] # NumPy maps an open file as well
     except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
         raise ConversionError(
-            path,
+            source.label or "output",
             expected="a GGUF that the gguf package can read",
             found=f"«{printable(str(error))}»",
             hint="the file is damaged or no GGUF; convert the checkpoint again",

@@ -19,7 +19,7 @@ from gguf_bytes import expected
 from reference.checkpoint import read
 
 from converter import Writing, __version__
-from converter.disk.output import UNFINISHED
+from converter.disk.leftovers import UNFINISHED
 from converter.use_cases.convert import convert
 from ggcp_schema.synthetic import Synthetic
 
@@ -69,8 +69,8 @@ def test_ctrl_c_right_after_a_step(
     good: Callable[..., Any] = getattr(os, step)
     sent = []
 
-    def step_and_ctrl_c(*arguments: Any) -> Any:
-        result = good(*arguments)
+    def step_and_ctrl_c(*arguments: Any, **named: Any) -> Any:
+        result = good(*arguments, **named)
         of_the_source = step == "open" and UNFINISHED not in str(arguments)
         if not sent and not of_the_source:
             sent.append(step)

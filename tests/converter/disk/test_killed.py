@@ -17,7 +17,7 @@ import pytest
 from command import COMMAND, ENVIRONMENT
 from fuzz import corpus
 
-from converter.disk.output import UNFINISHED
+from converter.disk.leftovers import UNFINISHED
 from converter.use_cases.convert import convert
 from ggcp_schema.synthetic import Synthetic
 
