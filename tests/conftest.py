@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import lzma
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,16 @@ def _logger_as_it_was() -> Iterator[None]:
     yield
     level, logger.propagate, logger.handlers[:] = before
     logger.setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_as_at_a_terminal() -> None:
+    """Undo that a shell ignores some for what it runs in the background, and nohup."""
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 @pytest.fixture(scope="session")

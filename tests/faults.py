@@ -11,11 +11,11 @@ def failing(number: int, after: int = 0, good: Callable[..., Any] | None = None)
     """A function that works `after` times, as `good` does, and says `number` from then on."""
     calls = 0
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
         if good is not None and calls <= after:
-            return good(*arguments)
+            return good(*arguments, **named)
         raise OSError(number, os.strerror(number))
 
     return call
@@ -25,11 +25,11 @@ def acting_first(action: Callable[[], object], good: Callable[..., Any]) -> Any:
     """A function that does `action` before its first call, and else what `good` does."""
     done = False
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
         nonlocal done
         if not done:
             done = True
             action()
-        return good(*arguments)
+        return good(*arguments, **named)
 
     return call

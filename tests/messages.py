@@ -294,6 +294,8 @@ def places() -> Iterator[str]:
         yield f"convert in.bin {name}"
     yield "convert in.bin " + "x" * 256
     yield "convert in.bin pipe --force"
+    yield "convert in.bin stdout"
+    yield "convert in.bin stdout --force"
 
 
 USAGE = """\
@@ -359,6 +361,21 @@ def changes() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "input that cannot be read", line, broken
     yield "output that the disk lost", line + " --verify", {"copy_file_range": lost}
 
+    def exchanged() -> None:
+        (unfinished,) = Path().glob(".ggcp-unfinished-*")
+        unfinished.unlink()
+        unfinished.symlink_to("changing.bin")
+
+    def moved() -> None:
+        Path("folder").rename("renamed")
+
+    Path("folder").mkdir()
+    sync = os.fsync
+    yield "unfinished file exchanged", line, {"fsync": acting_first(exchanged, sync)}
+    yield "folder moved", line.replace("OUT", "folder/OUT"), {"fsync": acting_first(moved, sync)}
+    names_lost = {"fsync": failing(errno.EIO, 1, sync)}
+    yield "folder that the disk loses", line + " --force", names_lost
+
 
 FAULTS: dict[str, tuple[str, int]] = {
     "the disk is full": ("posix_fallocate", errno.ENOSPC),
@@ -367,6 +384,8 @@ FAULTS: dict[str, tuple[str, int]] = {
     "the disk fails": ("fsync", errno.EIO),
     "the disk is read-only": ("open", errno.EROFS),
     "the folder may not be written": ("open", errno.EACCES),
+    "the disk cannot be waited for": ("fsync", errno.EINVAL),
+    "too many files are open": ("open", errno.EMFILE),
     "something else": ("fsync", errno.ENXIO),
 }
 
@@ -509,6 +528,7 @@ def everything() -> str:
     Path("taken").write_text("old")
     os.mkfifo("pipe")
     Path("circle").symlink_to("circle")
+    Path("stdout").symlink_to("/proc/self/fd/1")
     Path("j/huge").write_bytes(b"")
     os.truncate("j/huge", (1 << 24) + 1)
     undecided = checkpoint(1, n_vocab=4)

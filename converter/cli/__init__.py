@@ -10,35 +10,45 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
-from types import FrameType
-from typing import NoReturn
 
 from converter.cli.grammar import parser, with_default_command
 from converter.cli.lora_arguments import settle_lora
-
-
-class _StoppedError(BaseException):
-    """A signal asked the program to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _StoppedError(number)
+from converter.cli.signals import Signals, StoppedError
+from converter.disk.stopping import PLACED, discard_unfinished
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line and return the exit code."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            with contextlib.suppress(ValueError):  # not in the main thread
-                signal.signal(number, _stop)
+    """Run a command line and return the exit code.
+
+    Args:
+        arguments: the words after the name of the program; None for those of this process, which
+            ends with the exit code: signals that come after the work is done change nothing.
+    """
+    PLACED.clear()
+    signals = Signals()
+    try:
+        signals.listen()
+        code = _told(sys.argv[1:] if arguments is None else arguments)
+        signals.over = True
+    except StoppedError as stopped:
+        code = _stopped(stopped.number)
+    except KeyboardInterrupt:  # it came before they were listened to
+        signals.over = True
+        code = _stopped(signal.SIGINT)
+    finally:
+        signals.over = True
+        if arguments is None:
+            signals.ignore()
+        else:
+            signals.restore()
+    return code
+
+
+def _told(arguments: list[str]) -> int:
+    """Run a command line; say so if standard output does not take the result."""
     try:
         try:
-            return _run(sys.argv[1:] if arguments is None else arguments)
+            return _run(arguments)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -50,10 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
                 "make room, or send it to another place"
             )
         return 1
-    except KeyboardInterrupt:
-        return _stopped(signal.SIGINT)
-    except _StoppedError as stopped:
-        return _stopped(stopped.number)
 
 
 def _forget_output() -> None:
@@ -63,7 +69,14 @@ def _forget_output() -> None:
 
 
 def _stopped(number: int) -> int:
-    _complain("stopped; no unfinished file was kept")
+    if not discard_unfinished():
+        _complain("stopped; an unfinished file could not be removed")
+    elif PLACED:
+        from ggcp_schema import printable  # loaded by what wrote them
+
+        _complain(f"stopped; {printable(', '.join(PLACED))} was written before, and is whole")
+    else:
+        _complain("stopped; no unfinished file was kept")
     return 128 + number
 
 

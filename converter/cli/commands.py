@@ -110,7 +110,7 @@ def inspect(options: Namespace) -> int:
     if output is not None:
         page = as_html(report, tensors=options.tensors).encode("utf-8")
         with output, output.writing():
-            with open(output.descriptor, "wb", closefd=False) as file:
+            with output.file() as file:
                 file.write(page)
             output.commit()
     if options.json:

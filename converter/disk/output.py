@@ -5,92 +5,46 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import signal
 import stat
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from io import BufferedWriter, FileIO
 from types import TracebackType
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
+from converter.disk.folder import Folder, retried
+from converter.disk.leftovers import (
+    lock_to_read,
+    lock_to_write,
+    remove_leftovers,
+    temporary_name,
+)
+from converter.disk.refusals import NO_FSYNC, explained, refuse, taken
+from converter.disk.stopping import PLACED, UNDISCARDED, uninterrupted
 from converter.errors import ConversionError
+from converter.progress import LOGGER
+from ggcp_schema import Source, printable
 
 try:
     import fcntl
-except ImportError:  # pragma: no cover - only where there are no POSIX locks
+except ImportError:  # only where there are no POSIX locks
     fcntl = None  # type: ignore[assignment]
 
-UNFINISHED = ".ggcp-unfinished-"
-"""How the names of temporary files begin. One is left behind only by a killed process."""
-
-_STOPPING = {
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-}
-_HINTS = {
-    errno.ENOSPC: "make room on the disk, or write to another one",
-    errno.EDQUOT: "your share of the disk is used up; make room, or write to another disk",
-    errno.EFBIG: "this disk or shell allows no file of this size; write to another disk",
-    errno.EIO: "the disk cannot write; write to another one",
-    errno.ENOENT: "make the folder first, or check its name",
-    errno.ENOTDIR: "a part of the name is a file, not a folder; check the name",
-    errno.EACCES: "ask for permission to write there, or write to a folder of your own",
-    errno.EPERM: "ask for permission to write there, or write to a folder of your own",
-    errno.EROFS: "the disk is read-only; write to another one",
-    errno.ENAMETOOLONG: "give a shorter name",
-    errno.EISDIR: "give the name of a file in that folder",
-    errno.ELOOP: "the symbolic links lead in a circle; give another name",
-}
-
-T = TypeVar("T")
-
-
-def retried(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function of ``os`` again when a signal interrupted it."""
-    while True:
-        try:
-            return function(*arguments)
-        except InterruptedError:
-            continue
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put off the signals that end a program, so that none falls between two steps.
-
-    A signal mask would not do it: NumPy has threads, which take a signal that the main thread
-    blocks, and Python then handles it in the main thread all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python handles signals nowhere but in the main thread
-        return
-    came: list[int] = []
-    before: dict[int, Any] = {}
-    try:
-        for number in _STOPPING:
-            handler = signal.getsignal(number)
-            if handler not in (None, signal.SIG_IGN):
-                before[number] = handler
-                signal.signal(number, lambda number, _frame: came.append(number))
-        yield
-    finally:
-        while before:
-            signal.signal(*before.popitem())
-        for number in came:
-            signal.raise_signal(number)
+_MOST_TRIES = 16  # how many new files somebody may lock or remove at once
 
 
 class Output:
     """A new file beside its final place, which takes that place when everything went well.
 
-    In a ``with`` statement: the block writes to ``descriptor`` (or to ``temporary``, by name), then
-    calls ``commit``. Left without that, or by an exception, nothing remains.
+    In a ``with`` statement: the block writes to ``descriptor`` or ``file()``, then calls
+    ``commit``. Left without that, or by an exception, nothing remains. The file is created once
+    and never opened again by its name, which somebody else may give to another file.
 
     Args:
         path: the final name.
         force: whether a file of that name may be replaced. A symbolic link is replaced itself, not
             the file it leads to.
-        inputs: files that must never be written to, by whatever name.
+        inputs: files that must never be written to, by whatever name: their names, or them, open.
         sync: whether the data are on the disk before the name is.
 
     Raises:
@@ -102,85 +56,42 @@ class Output:
         path: str | os.PathLike[str],
         *,
         force: bool = False,
-        inputs: tuple[str | os.PathLike[str], ...] = (),
+        inputs: tuple[str | os.PathLike[str] | Source, ...] = (),
         sync: bool = True,
     ) -> None:
         self.path = os.fspath(path)
         self.descriptor = -1
-        self.temporary = ""
         self._force = force
         self._sync = sync
-        self._folder = os.path.dirname(self.path) or os.curdir  # noqa: PTH120 - names stay as given
+        folder, self._name = os.path.split(self.path)
+        self._folder = Folder(folder)
+        self._temporary = ""
         self._inputs: list[os.stat_result] = []
-        for name in inputs:
-            with contextlib.suppress(OSError):
-                self._inputs.append(os.stat(name))  # noqa: PTH116 - likewise
+        for each in inputs:
+            with contextlib.suppress(OSError, ValueError):  # one that is not there, or in memory
+                if isinstance(each, Source):
+                    self._inputs.append(os.fstat(each.fileno()))
+                    lock_to_read(each)
+                else:
+                    self._inputs.append(os.stat(each))  # noqa: PTH116 - names stay as given
         self._refuse()
 
     def _refuse(self) -> None:
-        if self.path == "-":
-            raise ConversionError(
-                self.path,
-                expected="the name of a file",
-                found="«-», which stands for standard output elsewhere",
-                hint="standard output is not supported; for a file of this name give ./-",
-            )
-        with self._explained():
-            try:
-                status = os.stat(self.path)  # noqa: PTH116 - likewise
-            except FileNotFoundError:
-                status = None
-            except ValueError as error:  # a NUL in the name
-                raise OSError(errno.EINVAL, str(error)) from error
-            if status is not None:
-                self._refuse_what_stands_there(status)
-            if os.path.lexists(self.path) and not self._force:
-                raise self._taken()
+        refuse(self.path, force=self._force, is_input=self._is_input)
 
-    def _refuse_what_stands_there(self, status: os.stat_result) -> None:
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if any(os.path.samestat(status, other) for other in self._inputs):
-            raise ConversionError(
-                self.path,
-                expected="an output that is not the input",
-                found="the input itself",
-                hint="give another name; the input is never written to",
-            )
-        if not stat.S_ISREG(status.st_mode):  # --force would replace /dev/null by a file
-            raise ConversionError(
-                self.path,
-                expected="the name of a file",
-                found="a device, a pipe or a socket",
-                hint="give the name of a file; standard output is not supported",
-            )
+    def _is_input(self, status: os.stat_result) -> bool:
+        return any(os.path.samestat(status, other) for other in self._inputs)
 
-    def _taken(self) -> ConversionError:
-        return ConversionError(
-            self.path,
-            expected="a name that is free",
-            found="a file of that name",
-            hint="give another name, or --force to replace it",
-        )
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what the system says into the project's error."""
-        try:
-            yield
-        except OSError as error:
-            raise ConversionError(
-                self.path,
-                expected="a file that can be written",
-                found=f"«{error.strerror or error}»",
-                hint=_HINTS.get(error.errno or 0, "write to another folder or disk"),
-            ) from error
+    def writing(self) -> AbstractContextManager[None]:
+        """Explain whatever the system says against writing; also full disks."""
+        return explained(self.path)
 
     def __enter__(self) -> Output:
         try:
-            with self._explained():
-                self._remove_leftovers()
-                with _uninterrupted():
+            with explained(self.path):
+                self._folder.hold()
+                remove_leftovers(self._folder, self._is_input)
+                with uninterrupted():
                     self._create()
         except BaseException:
             self._discard()
@@ -188,85 +99,139 @@ class Output:
         return self
 
     def _create(self) -> None:
+        """Create the file, for nobody else to open before it has its name."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        while self.descriptor < 0:
-            name = UNFINISHED + secrets.token_hex(8)
-            temporary = os.path.join(self._folder, name)  # noqa: PTH118 - names stay as given
-            descriptor = retried(os.open, temporary, flags, 0o666)
-            self.descriptor, self.temporary = descriptor, temporary
-            if _lock(descriptor) and not os.fstat(descriptor).st_nlink:
-                # Another run took it for a leftover before it was locked.
-                os.close(descriptor)
-                self.descriptor = -1
+        UNDISCARDED.append(self._discard)
+        for _ in range(_MOST_TRIES):
+            name = temporary_name()
+            self.descriptor = self._folder.open(name, flags, 0o600)
+            self._temporary = name
+            if lock_to_write(self.descriptor):
+                return
+            self._close()
+            self._unlink()
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    def _remove_leftovers(self) -> None:
-        """Remove what killed runs left in the folder: nobody holds the lock on it any more."""
-        if fcntl is None:  # pragma: no cover - only where there are no POSIX locks
-            return
-        for path in Path(self._folder).glob(f"{UNFINISHED}*"):
-            with contextlib.suppress(OSError):
-                descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    status = os.fstat(descriptor)
-                    if any(os.path.samestat(status, other) for other in self._inputs):
-                        continue  # what a killed run left can be given as the input
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-                finally:
-                    os.close(descriptor)
+    def file(self) -> BufferedWriter:
+        """Return a buffered file over the descriptor, which stays open when that is closed."""
+        raw = FileIO(self.descriptor, "wb", closefd=False)
+        raw.name = self.path  # which errors then name
+        return BufferedWriter(raw)
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Explain whatever the system says against writing; also full disks."""
-        with self._explained():
-            yield
+    def source(self) -> Source:
+        """Return what has been written, to read it back through a descriptor of the same file.
+
+        It must be closed before ``commit``: Windows gives no other name to a file that is open.
+        """
+        length = os.fstat(self.descriptor).st_size
+        return Source(FileIO(os.dup(self.descriptor)), self.path, length)
 
     def commit(self) -> None:
         """Bring the data to the disk and give the file its name.
 
         Raises:
-            ConversionError: the disk refuses, or somebody took the name in the meantime.
+            ConversionError: the disk refuses, or somebody took or changed the name, the temporary
+                file or the folder in the meantime.
         """
-        with self._explained():
-            if self._sync:
-                retried(os.fsync, self.descriptor)
-            with _uninterrupted():
+        if self._sync:
+            with explained(self.path, NO_FSYNC):
+                _sync(self.descriptor)
+        if not self._folder.has_its_name():
+            raise ConversionError(
+                self.path,
+                expected="the folder that was there when writing began",
+                found="another folder of that name, or none",
+                hint="the folder was renamed or removed meanwhile; nothing was kept, try again",
+            )
+        self._refuse()  # what stands there now may be the input, which somebody moved
+        with explained(self.path):
+            replaced = self._folder.status(self._name)
+            link = self._folder.target(self._name)
+            with uninterrupted():
+                self._require_own(self._temporary)
+                self._set_mode(replaced)
                 if self._force:
-                    retried(os.replace, self.temporary, self.path)
-                    self.temporary = ""
+                    self._move(self._folder.replace)
                 else:
-                    self._rename_to_free_name()
-            if self._sync:
-                try:
-                    self._sync_folder()
-                except OSError:
-                    if not self._force:  # what was replaced cannot be had back: keep the new file
-                        os.unlink(self.path)  # noqa: PTH108 - names stay as given
-                    raise
+                    self._move_to_free_name()
+                PLACED.append(self.path)
+        if link is not None:
+            LOGGER.warning(
+                "%s was a symbolic link to %s; the link was replaced, not what it led to",
+                printable(self.path),
+                printable(link),
+            )
+        if self._sync:
+            self._sync_folder()
 
-    def _rename_to_free_name(self) -> None:
+    def _require_own(self, name: str) -> None:
+        """Make sure that a name is that of the file which was written, not one put in its place."""
+        if self.descriptor < 0:  # closed to be moved
+            return
+        status = self._folder.status(name)
+        if status is None or not os.path.samestat(status, os.fstat(self.descriptor)):
+            raise ConversionError(
+                self.path,
+                expected="the file that was written",
+                found="another file in its place, or none",
+                hint="somebody else changes files in that folder; write to a folder of your own",
+            )
+
+    def _set_mode(self, replaced: os.stat_result | None) -> None:
+        """Give the file the mode of the one that it replaces, or else that of any new file."""
+        if not hasattr(os, "fchmod"):  # Windows
+            return
+        umask = os.umask(0o077)  # there is no other way to read it
+        os.umask(umask)
+        mode = 0o666 & ~umask
+        if replaced is not None and stat.S_ISREG(replaced.st_mode):
+            # No more than a new file if another user owned it, and never set-user-id.
+            own = replaced.st_uid == os.fstat(self.descriptor).st_uid
+            mode = replaced.st_mode & (0o777 if own else mode)
+        with contextlib.suppress(OSError):  # a disk without modes
+            os.fchmod(self.descriptor, mode)
+
+    def _move(self, move: Callable[[str, str], None]) -> None:
         try:
-            retried(os.link, self.temporary, self.path)  # refuses a taken name, unlike a rename
+            move(self._temporary, self._name)
+        except PermissionError:  # as Windows says of a file that is open
+            self._close()
+            move(self._temporary, self._name)
+        self._temporary = ""
+
+    def _move_to_free_name(self) -> None:
+        try:
+            try:
+                self._folder.link(self._temporary, self._name)  # refuses a name that is taken
+            except FileExistsError:
+                raise
+            except OSError:  # a disk without hard links; on Windows a rename refuses as well
+                if self._folder.status(self._name) is not None:
+                    raise FileExistsError from None
+                self._move(self._folder.rename)
+            else:
+                self._unlink()
         except FileExistsError:
-            raise self._taken() from None
-        except OSError:  # a disk without hard links
-            if os.path.lexists(self.path):
-                raise self._taken() from None
-            retried(os.rename, self.temporary, self.path)
-            self.temporary = ""
+            raise taken(self.path) from None
 
     def _sync_folder(self) -> None:
         try:
-            folder = os.open(self._folder, os.O_RDONLY)
-        except OSError:  # the file is there; some systems do not open folders
-            return
-        try:
-            retried(os.fsync, folder)
+            self._folder.sync()
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            if self._force:  # what was replaced cannot be had back
+                raise ConversionError(
+                    self.path,
+                    expected="a disk that keeps the name of the file",
+                    found=f"«{error.strerror or error}»",
+                    hint="the new file is there, whole, but a power cut may lose it; write to "
+                    "another disk",
+                ) from error
+            with explained(self.path):
+                with uninterrupted():
+                    self._require_own(self._name)
+                    self._folder.unlink(self._name)
+                    PLACED.remove(self.path)
                 raise
-        finally:
-            os.close(folder)
 
     def __exit__(
         self,
@@ -277,15 +242,29 @@ class Output:
         self._discard()
 
     def _discard(self) -> None:
-        with _uninterrupted():
-            if self.temporary:
-                with contextlib.suppress(OSError):
-                    os.unlink(self.temporary)  # noqa: PTH108 - names stay as given
-                self.temporary = ""
-            if self.descriptor >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(self.descriptor)
-                self.descriptor = -1
+        with uninterrupted():
+            self._close()
+            self._unlink()
+            self._folder.release()
+            if self._temporary:
+                left = printable(self._folder.path_of(self._temporary))
+                LOGGER.warning("%s could not be removed; remove it", left)
+            elif self._discard in UNDISCARDED:
+                UNDISCARDED.remove(self._discard)
+
+    def _close(self) -> None:
+        if self.descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.descriptor)
+            self.descriptor = -1
+
+    def _unlink(self) -> None:
+        """Remove the temporary name; it stays if that fails, as on Windows while it is open."""
+        if self._temporary:
+            with contextlib.suppress(OSError):
+                with contextlib.suppress(FileNotFoundError):
+                    self._folder.unlink(self._temporary)
+                self._temporary = ""
 
 
 def write_whole(
@@ -293,7 +272,7 @@ def write_whole(
     fill: Callable[[BinaryIO], object],
     *,
     force: bool = False,
-    inputs: tuple[str | os.PathLike[str], ...] = (),
+    inputs: tuple[str | os.PathLike[str] | Source, ...] = (),
     sync: bool = True,
 ) -> int:
     """Write a file that appears whole or not at all, and return its length in bytes.
@@ -309,19 +288,20 @@ def write_whole(
         ConversionError: the name is taken, is one of the inputs, or cannot be written.
     """
     with Output(path, force=force, inputs=inputs, sync=sync) as output:
-        with output.writing(), open(output.descriptor, "wb", closefd=False) as file:
+        with output.writing(), output.file() as file:
             fill(file)
             length = file.tell()
         output.commit()
     return length
 
 
-def _lock(descriptor: int) -> bool:
-    """Hold a lock for as long as the file is open; whether this system has such locks."""
-    if fcntl is None:  # pragma: no cover - only where there are no POSIX locks
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError:  # a disk without locks
-        return False
-    return True
+def _sync(descriptor: int) -> None:
+    """Wait until the data are on the disk."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, whose fsync does not wait for the disk itself
+        try:
+            retried(fcntl.fcntl, descriptor, fcntl.F_FULLFSYNC)
+        except OSError:  # a disk that does not know it
+            pass
+        else:
+            return
+    retried(os.fsync, descriptor)

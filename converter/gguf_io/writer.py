@@ -5,62 +5,80 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from io import BufferedWriter
+from pathlib import Path
 
 import numpy as np
 from gguf import GGUFWriter, Keys
+from gguf.gguf_writer import WriterState
 
 from converter.disk.copying import Copier, write_at
-from converter.disk.output import Output, retried
+from converter.disk.folder import retried
+from converter.disk.output import Output
 from converter.plan import Plan
-from ggcp_schema import Source, Span
+from ggcp_schema import Span
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
-def write(
-    plan: Plan, source: Source, output: Output, progress: Callable[[int], object] = lambda _: None
-) -> int:
+def write(plan: Plan, output: Output, progress: Callable[[int], object] = lambda _: None) -> int:
     """Write a plan into an open output and return the bytes of the whole file.
 
-    The output is not committed, so that it can be checked first.
+    Each span is copied from its own source. The output is not committed, so that it can be checked
+    first.
 
     Args:
         plan: what to write.
-        source: the file that the plan's spans are of.
         output: an open Output.
         progress: called with the number of bytes after each run of data.
 
     Raises:
-        FormatError: the source was written to in the meantime.
+        FormatError: a source was cut or written to in the meantime, or cannot be read.
         ConversionError: the output cannot be written.
     """
     with output.writing():
-        alignment = _write_head(plan, output.temporary)
-        offset = -(-os.fstat(output.descriptor).st_size // alignment) * alignment
+        with output.file() as file:
+            alignment = _write_head(plan, file)
+            offset = -(-file.tell() // alignment) * alignment
         end = offset + sum(-(-tensor.length // alignment) * alignment for tensor in plan.tensors)
         _allocate(output.descriptor, end)
-        copier = Copier(source, output.descriptor)
-        for tensor in plan.tensors:
-            start = offset
-            for part in tensor.parts:
-                if isinstance(part, Span):
-                    copier.copy(part.offset, part.length, offset, progress)
-                    offset += part.length
-                    continue
-                for block in part.blocks():
+    copier = Copier(output)
+    for tensor in plan.tensors:
+        start = offset
+        for part in tensor.parts:
+            if isinstance(part, Span):
+                copier.copy(part, offset, progress)
+                offset += part.length
+                continue
+            for block in part.blocks():
+                with output.writing():
                     offset += write_at(output.descriptor, block, offset)
-                    progress(len(block))
-            if offset - start != tensor.length:  # a plan that contradicts itself is a defect here
-                raise RuntimeError(f"{tensor.name}: {offset - start} bytes, not {tensor.length}")
-            offset = start + -(-tensor.length // alignment) * alignment
-        copier.finish(progress)
-    source.check_unchanged()
+                progress(len(block))
+        if offset - start != tensor.length:  # a plan that contradicts itself is a defect here
+            raise RuntimeError(f"{tensor.name}: {offset - start} bytes, not {tensor.length}")
+        offset = start + -(-tensor.length // alignment) * alignment
+    copier.finish(progress)
+    parts = (part for tensor in plan.tensors for part in tensor.parts)
+    for source in dict.fromkeys(part.source for part in parts if isinstance(part, Span)):
+        source.check_unchanged()
     return end
 
 
-def _write_head(plan: Plan, path: str) -> int:
+class _HeadWriter(GGUFWriter):
+    """Lays out a head in an open file; the package's own opens a file by its name."""
+
+    def __init__(self, file: BufferedWriter, architecture: str) -> None:
+        super().__init__(None, architecture)
+        self._file = file
+
+    def open_output_file(self, path: Path | None = None) -> None:
+        self.fout = [self._file]
+        self.state = WriterState.EMPTY
+
+
+def _write_head(plan: Plan, file: BufferedWriter) -> int:
     """Write all but the data; return what the data are aligned to."""
-    writer = GGUFWriter(path, plan.architecture)
+    writer = _HeadWriter(file, plan.architecture)
     for item in plan.metadata:
         # The package wants sequences; that of an array's buffer makes one number at a time.
         value = item.value.data if isinstance(item.value, np.ndarray) else item.value
@@ -73,12 +91,9 @@ def _write_head(plan: Plan, path: str) -> int:
         writer.add_tensor_info(
             tensor.name, shape, np.dtype(np.float32), tensor.length, raw_dtype=tensor.type
         )
-    try:
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-    finally:
-        writer.close()
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
     alignment: int = writer.data_alignment
     return alignment
 

@@ -51,55 +51,56 @@ def carry_out(
     source: Source,
     path: str | os.PathLike[str],
     writing: Writing,
-    inputs: tuple[str | os.PathLike[str], ...] = (),
+    inputs: tuple[str | os.PathLike[str] | Source, ...] = (),
     others: tuple[Source, ...] = (),
 ) -> Written:
     """Write a plan to a file.
 
     Args:
         plan: what to write.
-        source: the file that the plan's spans are of.
+        source: the file from which the plan is made.
         path: name of the file.
         writing: how.
         inputs: files that must not be written to.
-        others: further open files from which the plan computes.
+        others: further open files from which it is made.
 
     Raises:
         ConversionError: the name is taken or an input's, the disk refuses, or what was written is
             not what was planned.
         FormatError: the source or another file was written to in the meantime.
     """
+    sources = (source, *others)
+    inputs = (*inputs, *sources)
     with Output(path, force=writing.force, inputs=inputs, sync=writing.sync) as output:
         with writing.progress("Writing", plan.length) as count:
-            length = write(plan, source, output, count)
+            length = write(plan, output, count)
+        _require_unchanged(sources)
         if writing.verify:
-            with writing.progress("Verifying", plan.length) as count:
-                require_same(plan, output.temporary, count, name=output.path)
-            source.check_unchanged()
-        for other in others:
-            other.check_unchanged()
+            with writing.progress("Verifying", plan.length) as count, output.source() as written:
+                require_same(plan, written, count)
+            _require_unchanged(sources)
         output.commit()
     return Written(os.fspath(path), len(plan.tensors), length)
 
 
-def require_same(
-    plan: Plan,
-    path: str | os.PathLike[str],
-    count: Callable[[int], object],
-    name: str,
-) -> None:
+def _require_unchanged(sources: tuple[Source, ...]) -> None:
+    for source in sources:
+        source.check_unchanged()
+
+
+def require_same(plan: Plan, written: Source, count: Callable[[int], object]) -> None:
     """Make sure that a file is what was planned.
 
     Raises:
         ConversionError: it is not; the first difference is named.
     """
-    from converter.gguf_io.comparison import differences, opened  # only where it is asked for
+    from converter.gguf_io.comparison import differences  # only where it is asked for
+    from converter.gguf_io.reader import read_gguf
 
-    with opened(path) as made:
-        for difference in differences(plan, made, count):
-            raise ConversionError(
-                name,
-                expected="the file to be what was planned",
-                found=f"a difference: {difference}",
-                hint="nothing was kept; the disk may be failing, so write to another one",
-            )
+    for difference in differences(plan, read_gguf(written), count):
+        raise ConversionError(
+            written.label or "output",
+            expected="the file to be what was planned",
+            found=f"a difference: {difference}",
+            hint="nothing was kept; the disk may be failing, so write to another one",
+        )

@@ -150,7 +150,7 @@ class Source(io.BufferedReader):
             FormatError: the file ends before, cannot be read, or was closed.
         """
         try:
-            if self._identity is not None:
+            if self._identity is not None and hasattr(os, "pread"):  # Windows has none
                 data = os.pread(self.fileno(), length, offset)
                 while 0 < len(data) < length:
                     more = os.pread(self.fileno(), length - len(data), offset + len(data))

@@ -24,18 +24,18 @@ class MemoryFile:
 
     Attributes:
         descriptor: it, open for reading and writing.
-        temporary: its name, as ``converter.disk.output.Output`` calls it.
+        name: under which it can be opened.
     """
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("ggcp-fuzz")
-        self.temporary = f"/proc/self/fd/{self.descriptor}"
+        self.name = f"/proc/self/fd/{self.descriptor}"
 
     def fill(self, data: bytes) -> str:
         """Replace what is in it and return its name."""
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, data, 0)
-        return self.temporary
+        return self.name
 
     def content(self) -> bytes:
         return os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from fuzz.common import MemoryFile
 
@@ -14,9 +16,12 @@ class NullOutput:
     def __init__(self, file: MemoryFile) -> None:
         file.fill(b"")
         self.descriptor = file.descriptor
-        self.temporary = file.temporary
-        self.path = file.temporary
+        self.path = file.name
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         yield
+
+    def file(self) -> BinaryIO:
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return open(self.descriptor, "wb", closefd=False)

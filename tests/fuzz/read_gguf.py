@@ -25,14 +25,14 @@ def seeds() -> Iterator[bytes]:
     for data in (training(), lora(), training(0)):
         path = common.file("input").fill(data)
         with parse(path) as checkpoint:
-            write(decide(checkpoint), checkpoint.source, NullOutput(output))  # type: ignore[arg-type]
+            write(decide(checkpoint), NullOutput(output))  # type: ignore[arg-type]
         yield output.content()
     path = common.file("input").fill(training())
     for outtype in ("f32", "f16"):
         tokens = common.file("vocabulary").fill(vocabulary(3))
         options = ExportOptions(tokens, epsilon=1e-5, outtype=outtype)
         with prepared(path, "/nowhere/out.gguf", options) as (checkpoint, plan, _name):
-            write(plan, checkpoint.source, NullOutput(output))  # type: ignore[arg-type]
+            write(plan, NullOutput(output))  # type: ignore[arg-type]
         yield output.content()
 
 
@@ -56,7 +56,7 @@ def target(data: bytes) -> None:
             file.fill(content)
     for action in (_read, _check, _merge):
         try:
-            action(path, *(file.temporary for file in checkpoints))
+            action(path, *(file.name for file in checkpoints))
         except (FormatError, ConversionError) as error:
             common.require_good_message(error)
 
@@ -86,7 +86,7 @@ def _merge(path: str, _training: str, lora: str) -> None:
 
     with planned(lora, base=path) as work:
         output = NullOutput(common.file("output"))
-        write(work.plan, work.sources[-1], output)  # type: ignore[arg-type] - all that it needs
+        write(work.plan, output)  # type: ignore[arg-type] - all that it needs
         with opened(output.path) as made:
             assert list(differences(work.plan, made)) == []
 

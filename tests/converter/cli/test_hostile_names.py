@@ -13,7 +13,7 @@ from command import COMMAND, ENVIRONMENT
 from tiny_files import WRITING, perform, write_inputs
 
 from converter import ConversionError
-from converter.disk.output import UNFINISHED
+from converter.disk.leftovers import UNFINISHED
 from ggcp_schema import FormatError, printable
 
 INPUTS = {

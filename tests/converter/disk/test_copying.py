@@ -17,7 +17,7 @@ from converter import ConversionError, Writing, __version__
 from converter.use_cases.convert import convert
 from ggcp_schema import FormatError
 
-NOT_HERE = [errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP]
+NOT_HERE = [errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSOCK]
 KERNEL = ["copy_file_range", "sendfile"]
 
 

@@ -68,6 +68,32 @@ def test_short_reads_and_writes(
     assert (folder / "out.gguf").read_bytes() == right
 
 
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_limit_on_threads(
+    after: int, source: Path, right: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot be started is done without, and what it would have done is done."""
+    start, started = threading.Thread.start, []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == after:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    counted: list[int] = []
+
+    @contextmanager
+    def bar(_description: str, _total: int) -> Iterator[object]:
+        yield counted.append
+
+    convert(source, folder / "out.gguf", writing=Writing(sync=False, progress=bar))  # type: ignore[arg-type]
+    assert len(started) == after
+    assert (folder / "out.gguf").read_bytes() == right
+    assert sum(counted) == 3 * sum(tensor.nbytes for tensor in read(source).tensors.values())
+
+
 @pytest.mark.parametrize("after", [0, 1, 40, 100])
 def test_a_disk_that_is_full(
     after: int, source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,15 +11,13 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gguf.gguf_writer
 import pytest
 from tiny_files import WRITING, perform, write_inputs
 
-import converter.cli.commands
 import converter.disk.output
 from converter import ConversionError
 from ggcp_schema import FormatError
@@ -34,6 +32,8 @@ CALLS = (
     "link",
     "rename",
     "replace",
+    "fchmod",
+    "unlink",
 )
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EINTR, "short")
 COUNT_AT = {"copy_file_range": 2, "sendfile": 3}
@@ -70,9 +70,9 @@ class Calls:
         return True
 
     def standing_in(self, name: str, good: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             if not self.goes_wrong(name):
-                return None if name == "fsync" else good(*arguments)  # that takes time
+                return None if name == "fsync" else good(*arguments, **named)  # that takes time
             if name == "pwrite":
                 target, data, offset = arguments
                 return good(target, data[: max(1, len(data) // 2)], offset)
@@ -80,26 +80,23 @@ class Calls:
                 place = COUNT_AT[name]
                 count = max(1, arguments[place] // 2)
                 return good(*arguments[:place], count, *arguments[place + 1 :])
-            return good(*arguments)
+            return good(*arguments, **named)
 
         return call
 
-    def opened(self, file: Any, mode: str = "r", **options: Any) -> Any:
-        """As the builtin ``open``, for the writers that use it."""
+    def opened(self, file: int, mode: str = "rb", **options: Any) -> io.FileIO:
+        """As ``io.FileIO``."""
         if mode != "wb":
-            return open(file, mode, **options)  # noqa: PTH123 - it may be a descriptor
-        if not isinstance(file, int):
-            with suppress(InterruptedError):  # the builtin tries again by itself
-                self.goes_wrong("open")
-        return io.BufferedWriter(_Raw(self, file, **options))
+            return io.FileIO(file, mode, **options)
+        return _Raw(self, file, **options)
 
     def made(self, good: Callable[..., int]) -> Callable[..., int]:
         """As ``os.open``; only those that make a file count."""
 
-        def call(path: Any, flags: int, *arguments: Any) -> int:
+        def call(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
             if flags & os.O_CREAT:
-                self.goes_wrong("os.open")
-            return good(path, flags, *arguments)
+                self.goes_wrong("open")
+            return good(path, flags, *arguments, **named)
 
         return call
 
@@ -124,12 +121,11 @@ def replaced(calls: Calls, missing: tuple[str, ...] = ()) -> Iterator[None]:
             patch.delattr(os, name)
         if "posix_fallocate" in missing:
 
-            def refuse(*_arguments: Any) -> None:
+            def refuse(*_arguments: Any, **_named: Any) -> None:
                 raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
             patch.setattr(os, "link", refuse)
-        for module in (gguf.gguf_writer, converter.disk.output, converter.cli.commands):
-            patch.setattr(module, "open", calls.opened, raising=False)
+        patch.setattr(converter.disk.output, "FileIO", calls.opened)
         yield
 
 
@@ -170,6 +166,8 @@ def test_every_call_fails_once(
         return  # the others copy nothing inside the kernel
     new, _ = whole(line, inputs, folder)
     output = folder / "out"
+    if force:
+        output.write_bytes(b"old")
     counted = Calls()
     attempt(line, inputs, output, counted, missing)
     assert output.read_bytes() == new
@@ -200,7 +198,8 @@ def test_every_call_fails_once(
 def test_the_calls_are_those_that_write(inputs: Path, folder: Path) -> None:
     """What this file counts on: the calls that stand for a way are really made."""
     _, seen = whole(WRITING["convert"], inputs, folder)
-    order = ["os.open", "open", "write", "posix_fallocate", "copy_file_range", "fsync", "link"]
+    order = ["open", "write", "posix_fallocate", "copy_file_range", "fsync"]
+    order += ["fchmod", "link", "unlink"]
     assert [name for i, name in enumerate(seen) if name not in seen[:i]] == order
     assert seen[-1] == "fsync"
     assert seen.count("copy_file_range") == 14

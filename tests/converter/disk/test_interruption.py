@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -14,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import COMMAND, ENVIRONMENT
+from command import COMMAND, ENVIRONMENT, ROOT
+from faults import acting_first, failing
 from gguf_bytes import expected
 from reference.checkpoint import read
 
-from converter import Writing, __version__
-from converter.disk.output import UNFINISHED
+from converter import Writing, __version__, cli
+from converter.disk.leftovers import UNFINISHED
+from converter.disk.output import Output
+from converter.disk.stopping import STOPPING, discard_unfinished
 from converter.use_cases.convert import convert
 from ggcp_schema.synthetic import Synthetic
 
@@ -69,8 +73,8 @@ def test_ctrl_c_right_after_a_step(
     good: Callable[..., Any] = getattr(os, step)
     sent = []
 
-    def step_and_ctrl_c(*arguments: Any) -> Any:
-        result = good(*arguments)
+    def step_and_ctrl_c(*arguments: Any, **named: Any) -> Any:
+        result = good(*arguments, **named)
         of_the_source = step == "open" and UNFINISHED not in str(arguments)
         if not sent and not of_the_source:
             sent.append(step)
@@ -88,7 +92,7 @@ def test_ctrl_c_right_after_a_step(
 
 
 def test_handlers_are_the_same_afterwards(source: Path, folder: Path) -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     before = [signal.getsignal(number) for number in numbers]
     convert(source, folder / "out.gguf")
     assert [signal.getsignal(number) for number in numbers] == before
@@ -125,7 +129,8 @@ def copying(source: Path, output: Path, **options: Any) -> subprocess.Popen[str]
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGQUIT, 131)],
 )
 def test_signal(number: signal.Signals, code: int, source: Path, folder: Path) -> None:
     process = copying(source, folder / "out.gguf")
@@ -134,6 +139,121 @@ def test_signal(number: signal.Signals, code: int, source: Path, folder: Path) -
     assert process.communicate() == ("", STOPPED)
     assert process.returncode == code
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("step", "force"),
+    [
+        *((step, force) for step in [*STEPS, "fchmod"] for force in (True, False)),
+        *(("replace", True), ("link", False), ("unlink", False)),
+    ],
+)
+def test_what_was_done_is_said(
+    step: str,
+    force: bool,
+    number: signal.Signals,
+    source: Path,
+    folder: Path,
+    right: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A signal right after a step; from the moment on in which the name is given, all of it."""
+    good: Callable[..., Any] = getattr(os, step)
+    output = folder / "out.gguf"
+    if force:
+        output.write_bytes(b"old")
+    handlers = [signal.getsignal(each) for each in STOPPING]
+    sent = []
+
+    def step_and_signal(*arguments: Any, **named: Any) -> Any:
+        result = good(*arguments, **named)
+        if not sent and (step != "open" or UNFINISHED in str(arguments)):
+            sent.append(step)
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)  # a second one, at once
+        return result
+
+    monkeypatch.setattr(os, step, step_and_signal)
+    options = ["--quiet", *(["--force"] if force else [])]
+    code = cli.main(["convert", str(source), str(output), *options])
+    assert sent == [step]
+    assert code in (128 + number, 128 + signal.SIGTERM)  # Python takes the lower one first
+    left = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if step in ("fchmod", "replace", "link", "unlink"):
+        assert left == {"out.gguf": right}
+        said = f"ggcp: stopped; {output} was written before, and is whole\n"
+    else:
+        assert left == ({"out.gguf": b"old"} if force else {})
+        said = STOPPED
+    assert capsys.readouterr() == ("", said)
+    assert [signal.getsignal(each) for each in STOPPING] == handlers
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_a_second_signal_while_it_stops(
+    first: signal.Signals, second: signal.Signals, source: Path, folder: Path
+) -> None:
+    """And a third, fourth and so on, until the process has ended."""
+    process = copying(source, folder / "out.gguf")
+    process.send_signal(first)
+    while process.poll() is None:
+        process.send_signal(second)
+    assert process.communicate() == ("", STOPPED)
+    assert process.returncode in (128 + first, 128 + second)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_signal_on_entry_of_the_clean_up(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of what an error leads to: nothing was cleaned up then."""
+    leave = Output.__exit__
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.setattr(Output, "__exit__", leave)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(os, "copy_file_range", failing(errno.ENOSPC))
+    monkeypatch.setattr(Output, "__exit__", interrupted)
+    assert cli.main(["convert", str(source), str(folder / "out.gguf"), "--quiet"]) == 143
+    assert capsys.readouterr().err == STOPPED
+    assert list(folder.iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_not_denied(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "unlink", failing(errno.EACCES))
+    monkeypatch.setattr(
+        os,
+        "copy_file_range",
+        acting_first(lambda: os.kill(os.getpid(), signal.SIGTERM), os.copy_file_range),
+    )
+    assert cli.main(["convert", str(source), str(folder / "out.gguf")]) == 143
+    (left,) = folder.iterdir()
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "ggcp: stopped; an unfinished file could not be removed"
+    assert f"ggcp: {left} could not be removed; remove it" in said
+    monkeypatch.undo()
+    assert discard_unfinished()
+    assert list(folder.iterdir()) == []
+
+
+WALK = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "signal_walk.py")]
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("seconds", [[], ["--second"]])
+def test_a_signal_at_every_boundary_between_bytecodes(force: list[str], seconds: list[str]) -> None:
+    """GGCP_SIGNALS says at how many of them; by default at some."""
+    points = os.environ.get("GGCP_SIGNALS", "40")
+    done = subprocess.run(
+        [*WALK, points, *force, *seconds], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert (done.stdout.splitlines()[1:], done.stderr, done.returncode) == ([], "", 0)
 
 
 def test_hang_up_that_is_ignored(source: Path, folder: Path, right: bytes) -> None:
@@ -195,6 +315,6 @@ def test_signal_at_any_moment(number: signal.Signals, large: Path, tmp_path: Pat
             assert left == ["out.gguf"]
         else:
             assert process.returncode == 128 + number
-            assert complaint == STOPPED
-            assert left in ([], ["out.gguf"])
+            whole = f"ggcp: stopped; {output} was written before, and is whole\n"
+            assert (complaint, left) in ((STOPPED, []), (whole, ["out.gguf"]))
     assert 128 + number in codes

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,11 @@ from gguf_bytes import expected
 from reference.checkpoint import read
 
 from converter import ConversionError, Writing, __version__
-from converter.disk.output import UNFINISHED, Output
+from converter.disk.leftovers import UNFINISHED
+from converter.disk.output import Output, write_whole
 from converter.use_cases.convert import convert
+from ggcp_schema import FormatError
+from ggcp_schema.synthetic import Synthetic
 
 TAKEN = "expected a name that is free, found a file of that name; give another name, or --force"
 
@@ -29,6 +34,10 @@ def source(fixtures: Path) -> Path:
 @pytest.fixture(scope="module")
 def right(fixtures: Path) -> bytes:
     return expected(read(fixtures / "v0_adam_one.bin"), __version__).to_bytes()
+
+
+def unfinished(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.startswith(UNFINISHED)]
 
 
 # Every way in which the system can refuse: function of os, what it says, how often it works first.
@@ -85,8 +94,12 @@ def test_replaced_file_stays_when_the_folder_cannot_be_synchronised(
     output = folder / "out.gguf"
     output.write_text("old")
     monkeypatch.setattr(os, "fsync", failing(errno.EIO, 1, os.fsync))
-    with pytest.raises(ConversionError, match="Input/output error"):
+    with pytest.raises(ConversionError) as caught:
         convert(source, output, writing=Writing(force=True))
+    assert str(caught.value) == (
+        f"{output}: expected a disk that keeps the name of the file, found «Input/output error»; "
+        "the new file is there, whole, but a power cut may lose it; write to another disk"
+    )
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"out.gguf": right}
 
 
@@ -205,16 +218,6 @@ def test_input_is_never_the_output(
     assert checkpoint.read_bytes() == source.read_bytes()
 
 
-def test_device_is_not_replaced(source: Path) -> None:
-    with pytest.raises(ConversionError) as caught:
-        convert(source, "/dev/null", writing=Writing(force=True))
-    assert str(caught.value) == (
-        "/dev/null: expected the name of a file, found a device, a pipe or a socket; "
-        "give the name of a file; standard output is not supported"
-    )
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-
-
 REFUSED = {
     "none/out.gguf": ("No such file or directory", "make the folder first, or check its name"),
     "": ("Is a directory", "give the name of a file in that folder"),
@@ -271,18 +274,162 @@ def test_waits_for_the_disk_unless_told_not_to(
     assert synced == ([stat.S_IFREG, stat.S_IFDIR] if sync else [])
 
 
+NO_FOLDERS = [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM]
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("number", NO_FOLDERS, ids=errno.errorcode.__getitem__)
 def test_folder_that_cannot_be_synchronised(
+    number: int,
+    force: bool,
+    source: Path,
+    folder: Path,
+    right: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The file is on the disk; some systems do not do that for folders, or not for everybody."""
+    monkeypatch.setattr(os, "fsync", failing(number, 1, os.fsync))
+    convert(source, folder / "out.gguf", writing=Writing(force=force))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"out.gguf": right}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_disk_that_cannot_be_waited_for(
+    number: int, source: Path, folder: Path, right: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(number))
+    with pytest.raises(ConversionError) as caught:
+        convert(source, folder / "out.gguf")
+    assert str(caught.value) == (
+        f"{folder / 'out.gguf'}: expected a file that can be written, found "
+        f"«{os.strerror(number)}»; this disk cannot be waited for; give --no-fsync, or write to "
+        "another one"
+    )
+    assert list(folder.iterdir()) == []
+    convert(source, folder / "out.gguf", writing=Writing(sync=False))
+    assert (folder / "out.gguf").read_bytes() == right
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_macos_waits_for_the_disk_itself(
+    knows: bool, source: Path, folder: Path, right: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There F_FULLFSYNC does what fsync does elsewhere; some disks do not know it."""
+    fcntl = pytest.importorskip("fcntl")
+    asked: list[object] = []
+
+    def full(descriptor: int, command: int) -> int:
+        asked.append((stat.S_IFMT(os.fstat(descriptor).st_mode), command))
+        if not knows:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return 0
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", full)
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: asked.append(stat.S_IFMT(os.fstat(descriptor).st_mode))
+    )
+    convert(source, folder / "out.gguf")
+    data = [] if knows else [stat.S_IFREG]
+    assert asked == [(stat.S_IFREG, 51), *data, stat.S_IFDIR]
+    assert (folder / "out.gguf").read_bytes() == right
+
+
+def renamed(folder: Path) -> None:
+    folder.rename(folder.with_name("renamed"))
+
+
+def exchanged(folder: Path) -> None:
+    folder.rename(folder.with_name("renamed"))
+    folder.mkdir()
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("change", [renamed, exchanged])
+def test_folder_that_is_renamed_meanwhile(
+    change: Callable[[Path], None],
+    force: bool,
+    source: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if force:
+        (folder / "out.gguf").write_text("old")
+    monkeypatch.setattr(os, "fsync", acting_first(lambda: change(folder), os.fsync))
+    with pytest.raises(ConversionError) as caught:
+        convert(source, folder / "out.gguf", writing=Writing(force=force))
+    assert str(caught.value) == (
+        f"{folder / 'out.gguf'}: expected the folder that was there when writing began, found "
+        "another folder of that name, or none; the folder was renamed or removed meanwhile; "
+        "nothing was kept, try again"
+    )
+    left = folder.with_name("renamed")
+    assert {path.name: path.read_text() for path in left.iterdir()} == (
+        {"out.gguf": "old"} if force else {}
+    )
+    assert change is renamed or list(folder.iterdir()) == []
+
+
+def test_folder_that_may_be_written_but_not_read(
     source: Path, folder: Path, right: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "fsync", failing(errno.EINVAL, 1, os.fsync))
+    """Where the system has no O_PATH, such a folder is not opened."""
+    good = os.open
+
+    def opened(path: object, flags: int, *arguments: int, **named: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return good(path, flags, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", opened)
     convert(source, folder / "out.gguf")
-    assert (folder / "out.gguf").read_bytes() == right
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"out.gguf": right}
+
+
+def test_progress_that_cannot_be_shown_is_not_the_output_s_fault(
+    source: Path, folder: Path
+) -> None:
+    """A full disk behind standard error, say."""
+
+    @contextmanager
+    def progress(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
+        yield failing(errno.ENOSPC)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        convert(source, folder / "out.gguf", writing=Writing(progress=progress))
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_written_can_be_read_before_it_has_its_name(folder: Path) -> None:
+    with Output(folder / "out") as output:
+        with output.file() as file:
+            file.write(b"data")
+        with output.source() as source:
+            assert (source.label, source.size) == (str(folder / "out"), 4)
+            assert source.read_at(1, 3) == b"ata"
+        output.commit()
+    assert (folder / "out").read_bytes() == b"data"
+
+
+def test_an_error_of_a_builder_names_the_output(folder: Path) -> None:
+    """It knows nothing but the file that it is given."""
+    made = Synthetic(vocabulary_size=3, embedding_length=4, head_count=1, block_count=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises((FormatError, ConversionError)) as caught:
+            write_whole(folder / "out", made.write)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value).startswith(f"{folder / 'out'}: ")
+    assert list(folder.iterdir()) == []
 
 
 def test_folder_that_cannot_be_opened(
     source: Path, folder: Path, right: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "open", failing(errno.EACCES, 2, os.open))  # source, output, folder
+    """The source, the folder to hold it and the output open; the folder to synchronise does not."""
+    monkeypatch.setattr(os, "open", failing(errno.EACCES, 3, os.open))
     convert(source, folder / "out.gguf")
     assert (folder / "out.gguf").read_bytes() == right
 
@@ -313,7 +460,7 @@ class TestLeftovers:
         with Output(folder / "other.gguf") as running:
             os.write(running.descriptor, b"whole")
             convert(source, folder / "out.gguf")
-            assert Path(running.temporary).exists()
+            assert len(unfinished(folder)) == 1
             running.commit()
         assert (folder / "other.gguf").read_bytes() == b"whole"
         assert {path.name for path in folder.iterdir()} == {"other.gguf", "out.gguf"}

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import random
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +18,11 @@ from gguf_bytes import ARRAY, F32, STRING, U32, Gguf, Key, Tensor, read
 
 from converter import ConversionError, Writing, Written
 from converter.gguf_io import comparison
+from converter.disk.output import Output
+from converter.gguf_io.writer import write
 from converter.plan import Computed, Metadata, Plan, PlannedTensor
 from converter.use_cases.carry_out import carry_out
-from ggcp_schema import Source, Span
+from ggcp_schema import FormatError, Source, Span
 
 FLOATS = struct.pack("<10f", *range(10))
 
@@ -149,6 +156,101 @@ def test_disk_that_loses_a_bit(
         " of the file on; nothing was kept; the disk may be failing, so write to another one"
     )
     assert list(folder.iterdir()) == []
+
+
+def numbers(seed: int, count: int) -> bytes:
+    return random.Random(seed).randbytes(4 * count)
+
+
+LARGE = 700_000
+"""Elements of a run that is copied by several threads."""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Plan, list[Source], list[bytes]]]:
+    """A plan of spans of two files, small and large, which lie in their pages in all ways."""
+    contents = [bytes(3) + numbers(1, LARGE + 10), bytes(5) + numbers(2, LARGE + 10)]
+    with contextlib.ExitStack() as stack:
+        sources = []
+        for name, content in zip("ab", contents, strict=True):
+            (tmp_path / name).write_bytes(content)
+            sources.append(stack.enter_context(Source.open(tmp_path / name)))
+        first, second = sources
+        tensors = (
+            PlannedTensor(
+                "mixed.weight",
+                (5,),
+                (Span(second, 5, 8, (2,)), Span(first, 3, 4, (1,)), Span(second, 45, 8, (2,))),
+            ),
+            PlannedTensor("large.first", (LARGE,), (Span(first, 3, 4 * LARGE, (LARGE,)),)),
+            PlannedTensor("large.second", (LARGE,), (Span(second, 5, 4 * LARGE, (LARGE,)),)),
+        )
+        yield Plan("llama", (), tensors), sources, contents
+
+
+WAYS = {
+    "in the kernel": (),
+    "sendfile": ("copy_file_range",),
+    "read and write": ("copy_file_range", "sendfile"),
+    "without places": ("copy_file_range", "sendfile", "pread", "preadv", "pwrite"),
+}
+"""What a system may lack."""
+
+
+def two_written(contents: list[bytes]) -> list[Tensor]:
+    a, b = contents
+    return [
+        Tensor("mixed.weight", (5,), b[5:13] + a[3:7] + b[45:53]),
+        Tensor("large.first", (LARGE,), a[3 : 3 + 4 * LARGE]),
+        Tensor("large.second", (LARGE,), b[5 : 5 + 4 * LARGE]),
+    ]
+
+
+@pytest.mark.parametrize("missing", WAYS.values(), ids=WAYS.keys())
+def test_each_span_is_of_its_own_source(
+    missing: tuple[str, ...],
+    two: tuple[Plan, list[Source], list[bytes]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan, (first, second), contents = two
+    for name in missing:
+        monkeypatch.delattr(os, name)
+    carry_out(plan, first, folder / "out.gguf", Writing(verify=True), others=(second,))
+    assert read(folder / "out.gguf").tensors == two_written(contents)
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_each_source_that_changes_is_noticed(
+    changed: int, two: tuple[Plan, list[Source], list[bytes]], tmp_path: Path, folder: Path
+) -> None:
+    plan, _, _ = two
+    with Output(folder / "out.gguf") as output:
+        with (tmp_path / "ab"[changed]).open("ab") as file:
+            file.write(b"more")
+        with pytest.raises(FormatError, match="another program is writing to the file") as caught:
+            write(plan, output)
+    assert caught.value.file == str(tmp_path / "ab"[changed])
+    assert list(folder.iterdir()) == []
+
+
+def test_sources_without_a_descriptor(
+    two: tuple[Plan, list[Source], list[bytes]], folder: Path
+) -> None:
+    """A file in memory, say: it has one place for all that read from it."""
+    plan, sources, contents = two
+    memory = {
+        source: Source.over(io.BytesIO(content))
+        for source, content in zip(sources, contents, strict=True)
+    }
+    tensors = [
+        replace(tensor, parts=tuple(p._replace(source=memory[p.source]) for p in tensor.parts))
+        for tensor in plan.tensors
+    ]
+    with Output(folder / "out.gguf") as output:
+        write(replace(plan, tensors=tuple(tensors)), output)
+        output.commit()
+    assert read(folder / "out.gguf").tensors == two_written(contents)
 
 
 @pytest.mark.parametrize("length", [0, 4, 12])
