@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Callable
 
-from ggcp_schema.document.content import blocks
+from ggcp_schema.document.content import contents
 from ggcp_schema.document.html import html
 from ggcp_schema.document.kaitai.schema import schema
 from ggcp_schema.document.kaitai.yaml import yaml
@@ -17,12 +17,12 @@ from ggcp_schema.language.source import Source
 
 __all__ = ["FORMATS", "differences", "document", "is_current"]
 
-MOST_BYTES = 1 << 24
+LONGEST_DOCUMENT = 1 << 24
 """Bytes of a copy of the documentation to compare with; what is generated takes some 80,000."""
 
 FORMATS: dict[str, Callable[[], str]] = {
-    "markdown": lambda: markdown(blocks()),
-    "html": lambda: html(blocks()),
+    "markdown": lambda: markdown(contents()),
+    "html": lambda: html(contents()),
     "ksy": lambda: yaml(schema()),
 }
 """The formats of the documentation, by name."""
@@ -64,10 +64,10 @@ def is_current(path: str | os.PathLike[str], format: str = "markdown") -> bool: 
 def _text(path: str | os.PathLike[str]) -> str:
     hint = "give a file that ggcp document wrote"
     with Source.open(path) as source:
-        if source.size > MOST_BYTES:
+        if source.size > LONGEST_DOCUMENT:
             raise FormatError(
                 file=source.label,
-                expected=f"a text of at most {MOST_BYTES} bytes",
+                expected=f"a text of at most {LONGEST_DOCUMENT} bytes",
                 found=f"{source.size} bytes",
                 hint=hint,
             )

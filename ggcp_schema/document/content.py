@@ -23,10 +23,10 @@ from ggcp_schema.document.tables import (
     NO_PLACE,
     PAIR,
     VARIANTS,
+    cases_of,
     link,
     prose,
     struct_blocks,
-    type_of,
 )
 from ggcp_schema.document.walk import alternatives, name_of_case, struct_name, structs, text
 from ggcp_schema.history import BRANCHES, MASTER, NAMES_WHOLE_SINCE, SCALE, TRAINERS, dated
@@ -92,7 +92,7 @@ _TENSORS = (
 )
 
 
-def blocks() -> Iterator[Block]:
+def contents() -> Iterator[Block]:
     """Yield the whole page."""
     kinds = tuple(CHECKPOINT_FILE.cases.items())
     yield Heading(1, "The checkpoints of llama.cpp before GGUF")
@@ -255,8 +255,7 @@ def _variants() -> Table:
             if isinstance(construct, TypeByRecords):
                 cases = "; ".join(map(name_of_case, construct.states))
             elif construct.cases or isinstance(construct, LookAhead):
-                choice = alternatives(construct)
-                cases = "; ".join(f"{case.label}: {type_of(case.construct)}" for case in choice)
+                cases = cases_of(construct)
             else:
                 continue
             how = "".join(f"`{text(selector)}`" for selector in construct.expressions)

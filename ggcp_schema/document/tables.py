@@ -79,7 +79,8 @@ def _tensor(tensor: Tensor) -> str:
     return f"[tensor](#tensorrecord) `{text(tensor.shape)}` {name}"
 
 
-def _cases(construct: Any) -> str:
+def cases_of(construct: Any) -> str:
+    """Return what may stand in a place, and in which case; empty where there is no choice."""
     return "; ".join(f"{case.label}: {type_of(case.construct)}" for case in alternatives(construct))
 
 
@@ -110,8 +111,8 @@ _TYPES: dict[type, Callable[[Any], str]] = {
     Tensor: _tensor,
     Repeated: lambda many: f"`{text(many.count)}` × {type_of(many.subcon)}, one after the other",
     IfThenElse: _if,
-    Switch: lambda switch: f"by `{text(switch.keyfunc)}`: {_cases(switch)}",
-    LayoutByParameterCount: _cases,
+    Switch: lambda switch: f"by `{text(switch.keyfunc)}`: {cases_of(switch)}",
+    LayoutByParameterCount: cases_of,
 }
 """What is said to stand in a place, by the type of its construct."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Mapping
-from itertools import takewhile
 from typing import Any
 
 from construct import Container, Renamed
@@ -258,8 +257,7 @@ class Struct(Described, ConstructStruct):  # type: ignore[misc]
 
     def _drop_numbers_at_the_end(self, obj: Any) -> None:
         """Leave out the neighbours of a number that is cut: readers find all of them or none."""
-        is_number = (isinstance(self._subcons[name].subcon, Number) for name in reversed(obj))
-        for _ in takewhile(bool, list(is_number)):
+        while obj and isinstance(self._subcons[next(reversed(obj))].subcon, Number):
             obj.popitem()
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:

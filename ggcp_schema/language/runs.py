@@ -15,12 +15,7 @@ def read(stream: Any, length: int) -> bytes:
     """Read exactly ``length`` bytes; the end of the file is a FormatError."""
     data: bytes = stream.read(length)
     if len(data) != length:
-        raise FormatError(
-            offset=stream.tell() - len(data),
-            expected=f"{length} bytes",
-            found=f"{len(data)} bytes and the end of the file",
-            hint=CUT,
-        )
+        raise _cut(stream.tell() - len(data), length, len(data))
     return data
 
 
@@ -33,12 +28,12 @@ def require_bytes(stream: Any, length: int) -> None:
     offset = stream.tell()
     left = max(stream.size - offset, 0)
     if length > left:
-        raise FormatError(
-            offset=offset,
-            expected=f"{length} bytes",
-            found=f"{left} bytes and the end of the file",
-            hint=CUT,
-        )
+        raise _cut(offset, length, left)
+
+
+def _cut(offset: int, length: int, left: int) -> FormatError:
+    found = f"{left} bytes and the end of the file"
+    return FormatError(offset=offset, expected=f"{length} bytes", found=found, hint=CUT)
 
 
 def _require_bytes_like(item: Any, offset: int) -> None:

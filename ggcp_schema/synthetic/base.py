@@ -6,7 +6,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from construct import Container
@@ -29,7 +29,7 @@ _SCALARS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SyntheticFile:
     """What a synthetic checkpoint of either kind is made of; the defaults make a small one.
 
@@ -51,6 +51,7 @@ class SyntheticFile:
     vocabulary_size: int = 300
     embedding_length: int = 32
     feed_forward_multiple: int | None = None
+    _: KW_ONLY
     head_count: int = 4
     block_count: int = 2
     rope_dimension_count: int | None = None

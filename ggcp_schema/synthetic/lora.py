@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from ggcp_schema.enums import HeaderLayout
@@ -21,7 +21,7 @@ NORMS = ("attention_norm", "ffn_norm", "norm")
 """Kinds whose rank was 1 unless finetune was told another for that kind."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SyntheticLora(SyntheticFile):
     """What a synthetic LoRA checkpoint is made of.
 
@@ -33,6 +33,7 @@ class SyntheticLora(SyntheticFile):
     """
 
     feed_forward_multiple: int | None = LORA_MULTIPLE
+    _: KW_ONLY
     feed_forward_length: int = 96
     ranks: int | Mapping[str, int] = DEFAULT_RANK
 

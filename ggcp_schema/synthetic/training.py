@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from ggcp_schema.history import MOST_ROTATED
@@ -46,7 +46,7 @@ _PARAMS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Synthetic(SyntheticFile):
     """What a synthetic training checkpoint is made of.
 
@@ -58,6 +58,7 @@ class Synthetic(SyntheticFile):
     """
 
     feed_forward_multiple: int | None = 32
+    _: KW_ONLY
     optimizer_version: int = 0
     with_params: bool = False
     order: Order = Order.SCRATCH
