@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARK = Path(__file__).parent / "benchmarks" / "convert.py"
+BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
 def test_start_up(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, BENCHMARK, "--only", "start-up", "--rounds", "1", "--folder", folder],
+        [sys.executable, BENCHMARKS, "--only", "start-up", "--rounds", "1", "--folder", folder],
         capture_output=True,
         text=True,
         check=False,

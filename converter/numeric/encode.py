@@ -123,7 +123,7 @@ class Encoding:
             if self._kind is GGMLQuantizationType.F32:
                 return block, Tally() if finite else _tally(values, values, self._kind)
             if finite:
-                return rounded(values, self._kind).tobytes(), Tally()
+                return rounded(values, self._kind), Tally()
             made = quantize(values.reshape(1, -1), self._kind)
             return made.tobytes(), _tally(values, made, self._kind)
 

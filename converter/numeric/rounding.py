@@ -6,6 +6,7 @@ subnormal, as in the weights of a LoRA adapter; the package's BF16 is rounded in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ _BLOCK = 32
 """Elements that share a scale in Q8_0 (C: ``QK8_0``)."""
 
 
-def rounded(values: F32Array, kind: GGMLQuantizationType) -> npt.NDArray[Any]:
-    """Return values as F16, BF16 or Q8_0, as ``gguf.quants.quantize`` does.
+def rounded(values: F32Array, kind: GGMLQuantizationType) -> bytes:
+    """Return the bytes of values as F16, BF16 or Q8_0, as ``gguf.quants.quantize`` does.
 
     Args:
         values: one dimension of numbers up to ``LARGEST[kind]``; whole blocks for Q8_0.
@@ -40,7 +41,7 @@ def rounded(values: F32Array, kind: GGMLQuantizationType) -> npt.NDArray[Any]:
     """
     into = _ROUNDING[kind]
     starts = range(0, values.size, _CACHED_ELEMENTS)
-    return np.concatenate([into(values[at : at + _CACHED_ELEMENTS]) for at in starts])
+    return b"".join(into(values[at : at + _CACHED_ELEMENTS]).data for at in starts)
 
 
 def _f16(values: F32Array) -> U16Array:
@@ -96,7 +97,7 @@ def _q8_0(values: F32Array) -> npt.NDArray[np.uint8]:
     return result.view(np.uint8)
 
 
-_ROUNDING = {
+_ROUNDING: dict[GGMLQuantizationType, Callable[[F32Array], npt.NDArray[Any]]] = {
     GGMLQuantizationType.F16: _f16,
     GGMLQuantizationType.BF16: _bf16,
     GGMLQuantizationType.Q8_0: _q8_0,

@@ -1,29 +1,23 @@
-"""Measures the conversion of a checkpoint of 3.7 GB: ``python tests/benchmarks/convert.py``.
-
-Prints a table of figures and targets. All but the memory are ratios of medians of runs in turns:
+"""The conversion of a checkpoint of 3.7 GB, and looking at it.
 
 - convert ÷ (bare kernel copy of the same bytes + ``import gguf, construct``)
 - convert ÷ (``cp`` of the output + that import)
 - convert ÷ a loop of memmap and ``tofile``, as the historical converter wrote
-- peak resident memory of that conversion
+- verify, and convert with another order of the parameters, ÷ convert
+- inspect with statistics ÷ (a NumPy loop of least, largest, mean and zeros of the same numbers)
+- peak resident memory of conversion and statistics
 - parsing 9,003 and 36,003 tensors ÷ a bare ``struct`` loop, and how both grow
 - converting a small file ÷ ``import gguf, construct``
-
-Takes 9 GB in a temporary folder (``--folder``) and some minutes. Nothing is asserted: a machine
-that is busy gives other figures.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import tempfile
 from pathlib import Path
 
-from timing import Figure, in_turns, print_table, python, run, seconds
+from timing import RIVALS, Figure, in_turns, peak, python, run, seconds
 
-RIVALS = Path(__file__).parent / "rivals.py"
 IMPORT = "import gguf, construct"
 LARGE = "--n-vocab 32000 --n-embd 1024 --n-mult 256 --n-head 16 --n-layer 4"
 TINY = "--n-vocab 4 --n-embd 2 --n-mult 2 --n-head 1 --optimizer-version 1"
@@ -36,11 +30,10 @@ def synthetic(path: Path, options: str) -> Path:
     return path
 
 
-def converting(source: Path, target: Path) -> list[str]:
+def converting(source: Path, target: Path, *options: str) -> list[str]:
     """Return the command that converts."""
-    return python(
-        *("-m", "converter", "convert", source, target, "--no-fsync", "--force", "--quiet")
-    )
+    command = ("-m", "converter", "convert", source, target, "--no-fsync", "--force", "--quiet")
+    return python(*command, *options)
 
 
 def copied_spans(source: Path, target: Path, spans: Path) -> None:
@@ -84,13 +77,14 @@ def conversion(folder: Path, rounds: int) -> list[Figure]:
             "copy": rival("copy"),
             "cp": ["sh", "-c", copying, "sh", *python("-c", IMPORT)],
             "memmap": rival("memmap"),
+            "verify": python("-m", "converter", "verify", source, reference),
+            "resume": converting(source, target, "--resume-with", "flash"),
         },
         rounds,
         clean,
     )
     clean()
     ours = seconds(runs["convert"])
-    peak = max(one.peak for one in runs["convert"]) / 2**20
     sizes = f"{source.stat().st_size / 1e9:.1f} GB in, {reference.stat().st_size / 1e9:.1f} GB out"
     for path in (source, reference):
         path.unlink()
@@ -99,7 +93,27 @@ def conversion(folder: Path, rounds: int) -> list[Figure]:
         Figure("÷ (bare kernel copy + import)", ours / seconds(runs["copy"]), 1.25),
         Figure("÷ (cp of the output + import)", ours / seconds(runs["cp"]), 0.95),
         Figure("÷ memmap and tofile", ours / seconds(runs["memmap"])),
-        Figure("peak resident memory", peak, 64, " MiB"),
+        Figure("peak resident memory", peak(runs["convert"]), 64, " MiB"),
+        Figure("verify ÷ convert", seconds(runs["verify"]) / ours, 1.3),
+        Figure("convert in another order ÷ convert", seconds(runs["resume"]) / ours, 1.3),
+    ]
+
+
+def statistics(folder: Path, rounds: int) -> list[Figure]:
+    """Measure looking at each number of the large file."""
+    source, spans = synthetic(folder / "large.bin", LARGE), folder / "spans.json"
+    inspect = python("-m", "converter", "inspect", source, "--json")
+    tensors = json.loads(run(inspect).output)["tensors"]
+    spans.write_text(json.dumps([[tensor["offset"], tensor["bytes"], 0] for tensor in tensors]))
+    ours, loop = [*inspect, "--stats"], python(RIVALS, "loop", source, spans)
+    runs = in_turns({"inspect": ours, "loop": loop}, rounds)
+    taken = seconds(runs["inspect"])
+    size = source.stat().st_size
+    source.unlink()
+    return [
+        Figure(f"inspect --stats, {size / 1e9:.1f} GB", taken, unit=" s"),
+        Figure("÷ NumPy loop", taken / seconds(runs["loop"]), 2),
+        Figure("peak resident memory", peak(runs["inspect"]), 64, " MiB"),
     ]
 
 
@@ -128,25 +142,3 @@ def start_up(folder: Path, rounds: int) -> list[Figure]:
     )
     ratio = seconds(runs["convert"]) / seconds(runs["import"])
     return [Figure("convert a small file ÷ import", ratio, 1.6)]
-
-
-PARTS = {"conversion": conversion, "parsing": parsing, "start-up": start_up}
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--folder", help="where to write 9 GB (default: the temporary folder)")
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each (default: 7)")
-    parser.add_argument("--only", choices=PARTS, help="measure only this")
-    options = parser.parse_args()
-    figures = []
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for name, part in PARTS.items():
-            if options.only in (None, name):
-                figures += part(Path(folder), options.rounds)
-    print_table(figures)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,6 +3,10 @@
 ``python rivals.py copy SOURCE SPANS TARGET`` copies runs of bytes inside the kernel, nothing else.
 ``python rivals.py memmap SOURCE SPANS TARGET`` does it as the historical converter did.
 ``python rivals.py parse FILE REPEATS`` prints the times of the schema and of a `struct` loop.
+``python rivals.py loop SOURCE SPANS`` looks at all numbers with NumPy, as a plain script would.
+``python rivals.py quantize SOURCE SPANS TARGET TYPE`` rounds whole matrices by the gguf package.
+``python rivals.py cast SOURCE SPANS TARGET TYPE`` reads, casts once with NumPy and writes: the
+floor, as no type takes less (Q8_0 needs the largest number of each block besides).
 
 SPANS is a JSON file with offset, length and offset in the target of each run.
 """
@@ -17,6 +21,9 @@ import struct
 import sys
 import time
 from pathlib import Path
+
+BLOCK_BYTES = 1 << 20
+"""As in the package: what is read at once."""
 
 
 def copy(source: str, spans: str, target: str) -> None:
@@ -81,5 +88,53 @@ def parse(path: str, repeats: str) -> None:
     print(json.dumps({name: statistics.median(some) for name, some in times.items()}))
 
 
+def loop(source: str, spans: str) -> None:
+    """Print least, largest, mean and zeros of each run, read in blocks."""
+    import numpy as np
+
+    with Path(source).open("rb") as file:
+        for offset, length, _place in json.loads(Path(spans).read_text()):
+            file.seek(offset)
+            found = []
+            for start in range(0, length, BLOCK_BYTES):
+                values = np.fromfile(file, "<f4", min(BLOCK_BYTES, length - start) // 4)
+                mean = float(values.mean())
+                found.append((values.min(), values.max(), mean, np.count_nonzero(values)))
+            print(found[-1:])
+
+
+def quantize(source: str, spans: str, target: str, outtype: str) -> None:
+    """Do what a plain converter does: whole matrices through the gguf package."""
+    import construct  # noqa: F401 - its time counts
+    import gguf
+    import numpy as np
+
+    kind = gguf.GGMLQuantizationType[outtype.upper()]
+    with Path(source).open("rb") as one, Path(target).open("wb") as other:
+        for offset, length, _place in json.loads(Path(spans).read_text()):
+            one.seek(offset)
+            values = np.fromfile(one, "<f4", length // 4)
+            if length > 4 * 1024:  # matrices, here
+                values = gguf.quants.quantize(values.reshape(-1, 1024), kind)
+            values.tofile(other)
+
+
+def cast(source: str, spans: str, target: str, outtype: str) -> None:
+    """Cast in blocks that stay in the cache."""
+    import construct  # noqa: F401 - its time counts
+    import gguf  # noqa: F401 - likewise
+    import numpy as np
+
+    kind = {"f16": np.float16, "bf16": np.uint16, "q8_0": np.int8}[outtype]
+    with Path(source).open("rb") as one, Path(target).open("wb") as other:
+        for offset, length, _place in json.loads(Path(spans).read_text()):
+            one.seek(offset)
+            for start in range(0, length, BLOCK_BYTES):
+                values = np.fromfile(one, "<f4", min(BLOCK_BYTES, length - start) // 4)
+                values.astype(kind).tofile(other)
+
+
+RIVALS = (copy, memmap, parse, loop, quantize, cast)
+
 if __name__ == "__main__":
-    {"copy": copy, "memmap": memmap, "parse": parse}[sys.argv[1]](*sys.argv[2:])
+    {rival.__name__: rival for rival in RIVALS}[sys.argv[1]](*sys.argv[2:])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
+RIVALS = Path(__file__).parent / "rivals.py"
 
 # As for a user who installed the package: with the caches of compiled Python in place.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -87,6 +88,11 @@ def in_turns(
 def seconds(runs: Sequence[Run]) -> float:
     """Return the median time."""
     return statistics.median(run.seconds for run in runs)
+
+
+def peak(runs: Sequence[Run]) -> float:
+    """Return the most resident memory of any run, in MiB."""
+    return max(run.peak for run in runs) / 2**20
 
 
 @dataclass(frozen=True)
