@@ -168,6 +168,12 @@ def test_whole_bins_of_large_blocks() -> None:
     assert found.counts == tuple(np.bincount(places, minlength=len(found.counts)).tolist())
 
 
+def test_a_distance_that_is_rounded_up_to_the_end_of_the_last_bin() -> None:
+    """From -1 to -2**-60 it is 1 in float64: 128 widths of 1/128, as far as the bins reach."""
+    found = measured([-1, -1 / 128], [-(2.0**-60)]).histogram
+    assert found == Histogram("linear", -1.0, 3 / 128, (1, *[0] * 41, 2))
+
+
 def mixed(size: int) -> npt.NDArray[np.float32]:
     """Return blocks with growing range, in some of which not all is finite."""
     values = np.random.default_rng(3).normal(0, 1, size) * np.geomspace(1e-3, 1e3, size)
