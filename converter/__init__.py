@@ -8,11 +8,11 @@ from converter.version import __version__
 
 if TYPE_CHECKING:
     from converter.errors import ConversionError
-    from converter.report.report import Report, inspect
+    from converter.report.report import Report
     from converter.use_cases.carry_out import Writing, Written
     from converter.use_cases.convert import ResumeWith, convert
-    from converter.use_cases.export import ExportOptions, export
-    from converter.use_cases.lora_export import export_lora
+    from converter.use_cases.export import ExportOptions, export, export_lora
+    from converter.use_cases.inspect import inspect
     from converter.use_cases.verify import verify
 
 __all__ = [
@@ -39,8 +39,8 @@ _HOMES = {
     "Written": "converter.use_cases.carry_out",
     "convert": "converter.use_cases.convert",
     "export": "converter.use_cases.export",
-    "export_lora": "converter.use_cases.lora_export",
-    "inspect": "converter.report.report",
+    "export_lora": "converter.use_cases.export",
+    "inspect": "converter.use_cases.inspect",
     "verify": "converter.use_cases.verify",
 }
 """Where each name is defined. No module has the name of a function: it would take its place."""

@@ -29,3 +29,23 @@ class ConversionError(Exception):
     def __str__(self) -> str:
         what = f"expected {self.expected}, found {self.found}; {self.hint}"
         return f"{printable(self.file)}: {what}"
+
+
+class OptionsError(ConversionError):
+    """Options that do not go together, or one that is missing: a mistake in the call.
+
+    Attributes:
+        usage: the same in the words of the command line.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        usage: str,
+        expected: str,
+        found: str,
+        hint: str,
+    ) -> None:
+        super().__init__(file, expected=expected, found=found, hint=hint)
+        self.usage = usage

@@ -1,8 +1,7 @@
-"""What the mapper hands to the writer: plain data, without I/O and without any format."""
+"""What a layout hands to the writer: plain data, without I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
-from ggcp_schema import Span
+from converter.snapshot import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +37,6 @@ class Metadata:
         if isinstance(self.value, np.ndarray) or isinstance(other.value, np.ndarray):
             return np.array_equal(self.value, other.value)
         return bool(self.value == other.value)
-
-
-@dataclass(frozen=True)
-class Computed:
-    """Bytes that are not in the checkpoint as they stand.
-
-    Attributes:
-        length: bytes.
-        make: returns the bytes, in blocks of bounded size; may be called more than once.
-    """
-
-    length: int
-    make: Callable[[], Iterable[bytes]]
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes in order."""
-        yield from self.make()
-
-
-Part = Span | Computed
-"""Where a run of a tensor's bytes comes from."""
 
 
 @dataclass(frozen=True)

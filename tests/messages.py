@@ -422,17 +422,19 @@ def builds() -> Iterator[tuple[str, Callable[[], object]]]:
     }.items():
         shown = " ".join(str(value).split()) if isinstance(value, np.ndarray) else repr(value)
         yield f"build with {path} = {shown}", built(path, value)
-    from converter.resume.decide import settle
-    from converter.use_cases.export import open_model
-    from converter.use_cases.lora_export import export_lora
+    from converter import ExportOptions, ResumeWith, convert, export, export_lora
     from ggcp_schema.order import Order
+
+    of_model = ExportOptions("vocab.gguf")
+    no_batch = ResumeWith(Order.FLASH, Order.FLASH, batch=0)
 
     lora = parse("lora.bin").container
     yield "build a layout", lambda: build({**lora, "layout": 5}, io.BytesIO())
     yield "build ranks", lambda: SyntheticLora(ranks={"wx": 1}).container()
-    yield "export a LoRA checkpoint", lambda: open_model("lora.bin", rescue=False).__enter__()
+    yield "export a LoRA checkpoint", lambda: export("lora.bin", "OUT", of_model)
     yield "export as q4_0", lambda: export_lora("lora.bin", "OUT", outtype="q4_0")
-    yield "batch 0", lambda: settle(parsed, Order.FLASH, order=Order.FLASH, batch=0)
+    yield "export without a vocabulary", lambda: export_lora("in.bin", "OUT")
+    yield "batch 0", lambda: convert("in.bin", "OUT", resume_with=no_batch)
     yield "build in the middle", lambda: build(whole, _in_the_middle())
     yield "build to a closed file", lambda: build(whole, _closed())
     yield "parse a text file", lambda: parse(io.StringIO("x"))  # type: ignore[arg-type]
@@ -459,10 +461,10 @@ class Sites:
 
     def watch(self) -> None:
         """Note from where the errors come from now on."""
-        from converter.errors import ConversionError
+        from converter.errors import ConversionError, OptionsError
         from ggcp_schema import FormatError
 
-        for kind in (FormatError, ConversionError):
+        for kind in (FormatError, ConversionError, OptionsError):
             kind.__init__ = self._noting(kind.__init__)  # type: ignore[method-assign]
 
     def _noting(self, good: Callable[..., None]) -> Callable[..., None]:
@@ -495,7 +497,7 @@ class Sites:
 
 
 def _makes_an_error(node: ast.AST) -> bool:
-    names = ("FormatError", "ConversionError")
+    names = ("FormatError", "ConversionError", "OptionsError")
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names
 
 

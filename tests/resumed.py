@@ -16,8 +16,8 @@ from reference import llama
 from reference.checkpoint import Checkpoint
 
 from converter import __version__, cli
-from ggcp_schema import Checkpoint as Parsed
-from ggcp_schema import build, parse
+from converter.inputs import Opened, open_checkpoint
+from ggcp_schema import build
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.synthetic import Synthetic
 
@@ -117,8 +117,8 @@ def made(given: Synthetic, changes: Mapping[str, Any] | None = None) -> bytes:
     return file.getvalue()
 
 
-def parsed(given: Synthetic, changes: Mapping[str, Any] | None = None) -> Parsed:
-    return parse(io.BytesIO(made(given, changes)))
+def parsed(given: Synthetic, changes: Mapping[str, Any] | None = None) -> Opened:
+    return open_checkpoint(io.BytesIO(made(given, changes)))
 
 
 def elements(given: Synthetic, vector: str) -> Array:

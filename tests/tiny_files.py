@@ -10,7 +10,6 @@ from fuzz import corpus
 from converter import cli
 from converter.cli import commands
 from converter.cli.grammar import parser
-from converter.cli.lora_arguments import settle_lora
 
 WRITING = {
     "convert": "convert {folder}/in.bin {out}",
@@ -42,6 +41,5 @@ def perform(line: str, *options: str, **places: Any) -> int:
     grammar = parser()
     arguments = [word.format(**places) for word in line.split()]
     chosen = grammar.parse_args([*arguments, "--quiet", *options])
-    cli._settle_names(grammar, chosen)
-    settle_lora(grammar, chosen)
+    cli.take_names(grammar, chosen)
     return commands.COMMANDS[chosen.command](chosen)

@@ -11,8 +11,8 @@ import signal
 import sys
 from argparse import ArgumentParser, Namespace
 
+from converter.cli.developers import check_synth
 from converter.cli.grammar import parser, with_default_command
-from converter.cli.lora_arguments import settle_lora
 from converter.cli.signals import Signals, StoppedError
 from converter.disk.stopping import PLACED, discard_unfinished
 
@@ -90,11 +90,12 @@ def _run(arguments: list[str]) -> int:
     arguments = with_default_command(arguments)
     grammar = parser(only=arguments[0] if arguments else None)
     options = grammar.parse_args(arguments)
-    _settle_names(grammar, options)
-    settle_lora(grammar, options)
+    take_names(grammar, options)
+    if options.command == "synth":
+        check_synth(grammar, options)
 
     from converter.cli import commands, terminal  # they take the time that --help does not have
-    from converter.errors import ConversionError
+    from converter.errors import ConversionError, OptionsError
     from ggcp_schema.language.errors import FormatError
 
     terminal.set_up(
@@ -102,12 +103,14 @@ def _run(arguments: list[str]) -> int:
     )
     try:
         return commands.COMMANDS[options.command](options)
+    except OptionsError as error:
+        grammar.error(error.usage)
     except (FormatError, ConversionError) as error:
         _complain(str(error))
         return 1
 
 
-def _settle_names(grammar: ArgumentParser, options: Namespace) -> None:
+def take_names(grammar: ArgumentParser, options: Namespace) -> None:
     """Take each file name from its place or its option, whichever was used."""
     if getattr(options, "input_option", None) and options.output is None:
         options.input, options.output = None, options.input  # -i IN OUT

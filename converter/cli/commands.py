@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from converter.cli import terminal
 from converter.cli.describe import plan_as_json, plan_as_text
+from converter.cli.developers import ranks
 from converter.cli.terminal import say, say_json
+from converter.inputs import open_checkpoint
+from converter.plan import Plan
 from converter.progress import LOGGER
 from converter.use_cases.carry_out import Writing, Written
-from converter.use_cases.convert import ResumeWith, decide
+from converter.use_cases.convert import ResumeWith, planned_conversion
 from converter.use_cases.convert import convert as run_conversion
-from ggcp_schema import parse, printable
+from ggcp_schema import printable
 from ggcp_schema.order import Order
 
 if TYPE_CHECKING:
-    from ggcp_schema.synthetic.training import Synthetic
+    from ggcp_schema.synthetic import Synthetic, SyntheticLora
 
 
 def _writing(options: Namespace) -> Writing:
@@ -38,6 +41,12 @@ def _say_written(written: Written, options: Namespace) -> None:
         say(f"{printable(written.path)}: {written.tensors} tensors, {written.length} bytes")
 
 
+def _say_plan(plan: Plan, path: str | None, options: Namespace) -> None:
+    if path is not None:
+        LOGGER.info("the file would be %s", printable(path))
+    say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
+
+
 def convert(options: Namespace) -> int:
     """Make a GGUF with which the GGUF trainers resume."""
     resume_with = None
@@ -48,9 +57,10 @@ def convert(options: Namespace) -> int:
             options.batch,
         )
     if options.dry_run:
-        with parse(options.input) as checkpoint:
-            plan = decide(checkpoint, epsilon=options.eps, resume_with=resume_with)
-            say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
+        with open_checkpoint(options.input) as opened:
+            snapshot = opened.snapshot()
+            plan = planned_conversion(snapshot, epsilon=options.eps, resume_with=resume_with)
+            _say_plan(plan, None, options)
         return 0
     written = run_conversion(
         options.input,
@@ -68,26 +78,19 @@ def export(options: Namespace) -> int:
     from converter.use_cases.export import ExportOptions, prepared
     from converter.use_cases.export import export as run_export
 
-    if options.vocab is None:  # only a LoRA checkpoint gets past the command line without it
-        from converter.cli import lora_commands
-
-        made = lora_commands.export(options, _writing(options))
-        if made is not None:
-            _say_written(made, options)
-        return 0
     chosen = ExportOptions(
         options.vocab,
         context_length=options.context_length,
         epsilon=options.eps,
-        outtype=options.outtype or "f32",
+        outtype=options.outtype,
         model_name=options.model_name,
         metadata=options.metadata,
         rescue=options.rescue,
+        base=options.merge,
     )
     if options.dry_run:
-        with prepared(options.input, options.output, chosen) as (_checkpoint, plan, path):
-            LOGGER.info("the file would be %s", printable(path))
-            say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
+        with prepared(options.input, options.output, chosen) as work:
+            _say_plan(work.plan, work.path, options)
         return 0
     written = run_export(options.input, options.output, chosen, writing=_writing(options))
     _say_written(written, options)
@@ -97,8 +100,8 @@ def export(options: Namespace) -> int:
 def inspect(options: Namespace) -> int:
     """Say what is in a checkpoint."""
     from converter.report.json import as_json
-    from converter.report.report import inspect as run_inspection
     from converter.report.text import as_text
+    from converter.use_cases.inspect import inspect as run_inspection
 
     output = None
     if options.html is not None:
@@ -144,10 +147,9 @@ def verify(options: Namespace) -> int:
 
 def synth(options: Namespace) -> int:
     """Write a synthetic checkpoint."""
-    from converter.cli import lora_commands
     from converter.disk.output import write_whole
 
-    made = lora_commands.synthetic(options) if options.lora else _synthetic(options)
+    made = _synthetic_lora(options) if options.lora else _synthetic(options)
     length = write_whole(options.output, made.write, force=options.force, sync=options.sync)
     if not options.quiet:
         say(f"{printable(options.output)}: {length} bytes")
@@ -156,7 +158,7 @@ def synth(options: Namespace) -> int:
 
 def _synthetic(options: Namespace) -> Synthetic:
     from ggcp_schema.enums import OptimizerType
-    from ggcp_schema.synthetic.training import Synthetic
+    from ggcp_schema.synthetic import Synthetic
 
     return Synthetic(
         vocabulary_size=options.n_vocab,
@@ -172,6 +174,26 @@ def _synthetic(options: Namespace) -> Synthetic:
         approx_hessian_count=options.lbfgs_m,
         order=Order(options.order),
         unseen_token_count=options.unseen,
+        seed=options.seed,
+    )
+
+
+def _synthetic_lora(options: Namespace) -> SyntheticLora:
+    from ggcp_schema.enums import OptimizerType
+    from ggcp_schema.synthetic.lora import DEFAULT_RANK, NORMS, SyntheticLora
+
+    return SyntheticLora(
+        vocabulary_size=options.n_vocab,
+        embedding_length=options.n_embd,
+        feed_forward_multiple=None if options.without_n_mult else options.n_mult,
+        feed_forward_length=96 if options.n_ff is None else options.n_ff,
+        head_count=options.n_head,
+        block_count=options.n_layer,
+        rope_dimension_count=options.n_rot,
+        ranks=ranks(options, DEFAULT_RANK, NORMS),
+        optimizer_type=OptimizerType[options.optimizer.upper()],
+        convergence_past_count=options.past,
+        approx_hessian_count=options.lbfgs_m,
         seed=options.seed,
     )
 

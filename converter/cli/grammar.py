@@ -3,53 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from typing import Any
 
-from converter.cli.lora_arguments import add_merge_option, add_synth_options
+from converter.cli.developers import add_document_arguments, add_synth_arguments
+from converter.cli.options import ORDERS, add_output_options, add_talk_options, epsilon, whole
 from converter.version import __version__
+from ggcp_schema.history import EPSILONS, dated
 
-EPSILONS = """\
-The epsilon of the RMS norms is not in the file; it was fixed in the trainer:
-  1e-6  from 2023-06-13 (e32089b2c)
-  5e-6  from 2023-07-25 (eb542d393)
-  1e-5  from 2023-08-21 (6381d4e11), and what the historical converter always wrote
-"""
-
-ORDERS = ("flash", "plain", "scratch")
+_EPSILONS = (
+    "The epsilon of the RMS norms is not in the file; it was fixed in the trainer:\n"
+    + "\n".join(f"  {era.words}  from {dated(era.commit)}" for era in EPSILONS)
+    + ", and what the historical converter always wrote\n"
+)
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 
 COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
-
-
-def epsilon(text: str) -> float:
-    """Return an epsilon: a number above 0 and below 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 1e-38 < number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number such as 1e-5, found {text!r}")
-    return number
-
-
-def whole(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
-    """Return a reader of whole numbers from ``least`` to ``most``."""
-
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number from {least} to {most}, found {text!r}"
-            )
-        return number
-
-    return read
 
 
 def with_default_command(arguments: list[str]) -> list[str]:
@@ -120,7 +90,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         help="make a GGUF with which the GGUF trainers resume",
         description="Convert a checkpoint to a GGUF with which the GGUF trainers resume: "
         "weights, counters and optimizer state, bit for bit.",
-        epilog=EPSILONS,
+        epilog=_EPSILONS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add(
@@ -131,7 +101,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         "others run. The vocabulary is not in the checkpoint: give the file that the trainer "
         "had as --vocab-model. A LoRA checkpoint becomes an adapter for llama.cpp's --lora, "
         "or, with --merge, a model of its own.",
-        epilog=EPSILONS,
+        epilog=_EPSILONS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add(
@@ -150,31 +120,19 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         "tensor, every byte. Says what differs; exit code 1 if anything does.",
     )
     add(
-        _synth,
+        add_synth_arguments,
         "synth",
         help="write a synthetic checkpoint, for tests",
         description="Write a complete synthetic checkpoint of any size.",
     )
     add(
-        _document,
+        add_document_arguments,
         "document",
         help="write the documentation of the format",
         description="Write the documentation of the checkpoints' format, generated from the "
         "structs that parse them: as a page, or as a Kaitai Struct schema.",
     )
     return root
-
-
-def add_output_options(command: argparse.ArgumentParser) -> None:
-    """Add what all commands that write a file have in common."""
-    command.add_argument("--force", action="store_true", help="replace OUT if it exists")
-    command.add_argument(
-        "--no-fsync",
-        dest="sync",
-        action="store_false",
-        help="do not wait until the data are on the disk; a power cut may then lose OUT",
-    )
-    add_talk_options(command)
 
 
 def _add_gguf_options(command: argparse.ArgumentParser) -> None:
@@ -196,13 +154,6 @@ def _add_epsilon_option(command: argparse.ArgumentParser) -> None:
         metavar="E",
         help="epsilon of the RMS norms, see below (default: 1e-5)",
     )
-
-
-def add_talk_options(command: argparse.ArgumentParser) -> None:
-    """Add how much a command says."""
-    talk = command.add_mutually_exclusive_group()
-    talk.add_argument("--quiet", "-q", action="store_true", help="only say what goes wrong")
-    talk.add_argument("--verbose", "-v", action="store_true", help="say more")
 
 
 def _convert(command: argparse.ArgumentParser) -> None:
@@ -234,6 +185,15 @@ def _convert(command: argparse.ArgumentParser) -> None:
     _add_gguf_options(command)
 
 
+def _add_merge_option(command: argparse.ArgumentParser) -> None:
+    """Add the option that names the base model of a LoRA checkpoint."""
+    command.add_argument(
+        "--merge",
+        metavar="BASE.gguf",
+        help="for a LoRA checkpoint: the model it was trained on, to which its changes are added",
+    )
+
+
 def _export(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", metavar="IN", help="the checkpoint")
     command.add_argument(
@@ -261,7 +221,7 @@ def _export(command: argparse.ArgumentParser) -> None:
         choices=OUTTYPES,
         help="type of the matrices (default: f32; with --merge as in BASE.gguf)",
     )
-    add_merge_option(command)
+    _add_merge_option(command)
     command.add_argument("--model-name", metavar="NAME", help="default: the checkpoint's file name")
     command.add_argument(
         "--metadata",
@@ -299,51 +259,6 @@ def _inspect(command: argparse.ArgumentParser) -> None:
 def _verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", metavar="IN", help="the checkpoint")
     command.add_argument("output", metavar="OUT", help="the GGUF that was made from it")
-    add_merge_option(command)
+    _add_merge_option(command)
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     add_talk_options(command)
-
-
-def _synth(command: argparse.ArgumentParser) -> None:
-    count = whole(0)
-    command.add_argument("output", metavar="OUT", help="the checkpoint to write")
-    sizes = command.add_argument_group("hyperparameters")
-    sizes.add_argument("--n-vocab", type=count, default=300, help="tokens (default: 300)")
-    sizes.add_argument("--n-embd", type=count, default=32, help="embedding length (default: 32)")
-    sizes.add_argument(
-        "--n-mult", type=count, default=32, help="feed-forward multiple (default: 32)"
-    )
-    sizes.add_argument("--n-head", type=count, default=4, help="attention heads (default: 4)")
-    sizes.add_argument("--n-layer", type=count, default=2, help="layers (default: 2)")
-    sizes.add_argument("--n-rot", type=count, help="rotated dimensions (default: as the trainer)")
-    state = command.add_argument_group("optimizer")
-    state.add_argument("--optimizer", choices=("adam", "lbfgs"), default="adam")
-    state.add_argument("--optimizer-version", type=int, choices=(0, 1), default=0)
-    state.add_argument(
-        "--with-params", action="store_true", help="version 1 with params, the layout of one commit"
-    )
-    state.add_argument("--past", type=whole(0, 2**31 - 1), default=0, help="losses kept")
-    state.add_argument("--lbfgs-m", type=whole(1, 2**31 - 1), default=6, help="corrections kept")
-    state.add_argument(
-        "--order",
-        choices=ORDERS,
-        default="scratch",
-        help="order of the parameters in the optimizer's vectors",
-    )
-    state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
-    add_synth_options(command)
-    command.add_argument("--seed", type=count, default=0, help="same seed, same bytes (default: 0)")
-    add_output_options(command)
-
-
-def _document(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--format",
-        choices=("markdown", "html", "ksy"),
-        default="markdown",
-        help="markdown (default), html, or ksy for Kaitai Struct",
-    )
-    place = command.add_mutually_exclusive_group()
-    place.add_argument("-o", "--output", metavar="OUT", help="the file to write (default: print)")
-    place.add_argument("--check", metavar="FILE", help="exit with 1 if FILE is not up to date")
-    add_output_options(command)

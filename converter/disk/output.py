@@ -124,6 +124,7 @@ class Output:
         It must be closed before ``commit``: Windows gives no other name to a file that is open.
         """
         length = os.fstat(self.descriptor).st_size
+        os.lseek(self.descriptor, 0, os.SEEK_SET)  # a duplicate is where this one is
         return Source(FileIO(os.dup(self.descriptor)), self.path, length)
 
     def commit(self) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,15 +21,13 @@ _MOST_BYTES_SHOWN = 1 << 8  # of a text, of which 60 characters are shown
 _FLOATS = (GGUFValueType.FLOAT32, GGUFValueType.FLOAT64)
 
 
-@contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Gguf]:
-    """Open a GGUF that was made from a checkpoint, and close it in the end.
+def read_made(source: Source) -> Gguf:
+    """Read a GGUF that was made from a checkpoint.
 
     Raises:
         FormatError: the file cannot be read, is no GGUF, or is damaged.
     """
-    with Source.open(path) as source:
-        yield read_gguf(source, damaged=_DAMAGED, other=_DAMAGED)
+    return read_gguf(source, damaged=_DAMAGED, other=_DAMAGED)
 
 
 def differences(
@@ -88,18 +84,17 @@ def _value_differences(item: Metadata, found: Metadata) -> Iterator[str]:
     if types[0] != types[1]:
         yield f"{name}: expected the type {types[0]}, found {types[1]}"
         return
-    pair = item.value, found.value
-    element_type = item.type
+    expected, actual, kind = item.value, found.value, item.type
     if item.element_type is not None:
-        element_type = item.element_type
-        if len(item.value) != len(found.value):
-            yield f"{name}: expected {len(item.value)} elements, found {len(found.value)}"
+        if len(actual) != len(expected):
+            yield f"{name}: expected {len(expected)} elements, found {len(actual)}"
             return
-        at = _first_difference(item.value, found.value, element_type)
+        kind = item.element_type
+        at = _first_difference(expected, actual, kind)
         if at is None:
             return
-        name, pair = f"{name}[{at}]", (item.value[at], found.value[at])
-    expected, actual = (_comparable(value, element_type) for value in pair)
+        name, expected, actual = f"{name}[{at}]", expected[at], actual[at]
+    expected, actual = _comparable(expected, kind), _comparable(actual, kind)
     if actual != expected:
         yield f"{name}: expected {_short(expected)}, found {_short(actual)}"
 
@@ -108,28 +103,28 @@ def _type_name(item: Metadata) -> str:
     return " of ".join(kind.name for kind in (item.type, item.element_type) if kind is not None)
 
 
-def _first_difference(expected: Any, found: Any, element_type: GGUFValueType) -> int | None:
+def _first_difference(expected: Any, found: Any, kind: GGUFValueType) -> int | None:
     """Return the index of the first element that differs in two arrays of the same length."""
-    if element_type is GGUFValueType.STRING:
+    if kind is GGUFValueType.STRING:
         pairs = enumerate(zip(expected, found, strict=True))
-        differing = (i for i, (one, other) in pairs if _comparable(one, element_type) != other)
+        differing = (i for i, (one, other) in pairs if _comparable(one, kind) != other)
         return next(differing, None)
     wanted = np.asarray(expected, found.dtype)
     differ = wanted != found
-    if element_type in _FLOATS:  # as _comparable does it: NaN equals itself, and 0.0 not -0.0
+    if kind in _FLOATS:  # as _comparable does it: NaN equals itself, and 0.0 not -0.0
         differ |= np.signbit(wanted) != np.signbit(found)
         differ &= ~(np.isnan(wanted) & np.isnan(found))
     places = np.flatnonzero(differ)
     return int(places[0]) if places.size else None
 
 
-def _comparable(value: Any, element_type: GGUFValueType) -> Any:
+def _comparable(value: Any, kind: GGUFValueType) -> Any:
     """Return a text as bytes, a float as its shortest digits, anything else as it is."""
     if isinstance(value, str):
         return value.encode()
-    if element_type is GGUFValueType.FLOAT32:
+    if kind is GGUFValueType.FLOAT32:
         (value,) = struct.unpack("<f", struct.pack("<f", value))
-    return repr(float(value)) if element_type in _FLOATS else value
+    return repr(float(value)) if kind in _FLOATS else value
 
 
 def _short(value: Any) -> str:

@@ -111,17 +111,14 @@ def read_gguf(source: Source, *, damaged: str | None = None, other: str | None =
     return Gguf(source, header.version, keys, tensors, alignment, start)
 
 
-def read_keys(
-    source: Source, *, damaged: str | None = None, other: str | None = None
-) -> dict[str, Value]:
+def read_keys(source: Source) -> dict[str, Value]:
     """Read header and keys only, whatever the tensor infos behind them are; see ``read_gguf``.
 
     Raises:
         FormatError: the file is no GGUF, is cut short or damaged.
     """
-    with _told(source, other):
+    with _told(source, None):
         header = gguf.HEADER._parse(source, Container(), "")
-    with _told(source, damaged):
         return _keys(_Names(source), header.metadata_count)
 
 
@@ -144,8 +141,7 @@ class _Names:
 
     def text(self, data: bytes, offset: int) -> str:
         """Decode a name or a text."""
-        text = data.decode("utf-8")
-        if not text.isascii():
+        if not data.isascii():
             self._wide += len(data)
             if self._wide > gguf.MOST_WIDE_BYTES:
                 raise FormatError(
@@ -154,7 +150,7 @@ class _Names:
                     found=f"{self._wide} bytes",
                     hint=gguf.TOO_LARGE,
                 )
-        return text
+        return data.decode("utf-8")
 
     def name(self, data: bytes, offset: int, taken: Collection[str]) -> str:
         """Decode a name, and make sure that it is one of its own."""
@@ -201,7 +197,7 @@ def _alignment(values: dict[str, Value]) -> int:
     found, kind = given.metadata.value, given.metadata.type
     known = kind is GGUFValueType.UINT32 and 0 < found <= gguf.MOST_ALIGNMENT
     if not known or found & (found - 1):
-        number = "" if given.metadata.element_type else f"{shown(found)} as "
+        number = f"{shown(found)} as " if given.metadata.element_type is None else ""
         raise FormatError(
             path=Keys.General.ALIGNMENT,
             offset=given.offset,

@@ -1,4 +1,4 @@
-"""From a LoRA checkpoint to the plan of an adapter that today's llama.cpp takes with ``--lora``.
+"""An adapter that today's llama.cpp takes with ``--lora``.
 
 What its loader wants: llama.cpp, src/llama-adapter.cpp, ``llama_adapter_lora_init_impl``,
 c392e5094. Its scale is alpha / rank for each pair, or 1 where alpha is 0: what finetune trained
@@ -10,34 +10,59 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from gguf import MODEL_TENSOR, TENSOR_NAMES, GGMLQuantizationType, GGUFType, Keys
+from gguf import GGMLQuantizationType, GGUFType, Keys
 
 from converter.errors import ConversionError
 from converter.gguf_io import keys
-from converter.layouts.lora_trainer import A_SUFFIX, B_SUFFIX
-from converter.layouts.trainer import ARCHITECTURE, F32, STRING, U32, model_tensors
+from converter.gguf_io.reader import Gguf
+from converter.layouts.tables import ARCHITECTURE, F32, STRING, U32, tensor_name
 from converter.numeric.delta import Delta, transposed
 from converter.numeric.encode import OUTTYPES, encoded
-from converter.plan import Computed, Metadata, Plan, PlannedTensor
+from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
+from converter.snapshot import Computed, Snapshot
 from converter.version import __version__
 from ggcp_schema import Span
 
-_TOKEN_EMBEDDINGS = TENSOR_NAMES[MODEL_TENSOR.TOKEN_EMBD]
+ADAPTER_OUTTYPES = ("f32", "f16")
+"""Types in which llama.cpp takes the pairs of an adapter, whatever their ranks."""
 
 
-def adapter_plan(container: Any, *, outtype: str = "f32") -> Plan:
+def recognises(finished: Gguf) -> bool:
+    """Tell whether a GGUF is an adapter."""
+    return bool(finished.value(Keys.General.TYPE) == GGUFType.ADAPTER)
+
+
+def stored_outtype(finished: Gguf) -> str:
+    """Return the type of the pairs that an adapter says; F32 if it does not, or wrongly."""
+    file_type = finished.value(Keys.General.FILE_TYPE)
+    types = [name for name in ADAPTER_OUTTYPES if OUTTYPES[name].file_type == file_type]
+    return types[0] if types else "f32"
+
+
+def adapter_plan(snapshot: Snapshot, *, outtype: str = "f32") -> Plan:
     """Return the plan of an adapter: the pairs of all matrices whose rank is not 0.
 
-    An adapter cannot carry the pairs of norms; see ``tell_of_norms``.
+    An adapter cannot carry the pairs of norms; see ``warn_of_norms``.
 
     Args:
-        container: a parsed LoRA checkpoint.
+        snapshot: a LoRA.
         outtype: one of ADAPTER_OUTTYPES.
+
+    Raises:
+        ConversionError: there is no such pair: llama.cpp does not take an empty adapter.
     """
     stored = OUTTYPES[outtype]
+    tensors = tuple(_tensors(snapshot, stored.type))
+    if not tensors:
+        raise ConversionError(
+            snapshot.file,
+            expected="a matrix that the training could change",
+            found="rank 0 for all of them",
+            hint="an adapter would be empty; changes of norms can be merged into the base model "
+            "(--merge BASE.gguf)",
+        )
     return Plan(
         ARCHITECTURE,
         (
@@ -47,30 +72,14 @@ def adapter_plan(container: Any, *, outtype: str = "f32") -> Plan:
             Metadata(Keys.Adapter.LORA_ALPHA, F32, 0.0),
             Metadata(keys.GGCP_VERSION, STRING, __version__),
         ),
-        tuple(_tensors(container.model, stored.type)),
+        tensors,
     )
 
 
-def require_pairs(plan: Plan, file: str) -> None:
-    """Make sure that there is something in an adapter: llama.cpp does not take an empty one.
-
-    Raises:
-        ConversionError: there is not.
-    """
-    if not plan.tensors:
-        raise ConversionError(
-            file,
-            expected="a matrix that the training could change",
-            found="rank 0 for all of them",
-            hint="an adapter would be empty; changes of norms can be merged into the base model "
-            "(--merge BASE.gguf)",
-        )
-
-
-def tell_of_norms(container: Any) -> None:
+def warn_of_norms(snapshot: Snapshot) -> None:
     """Warn the user if the training changed norms, which an adapter leaves out."""
     largest, where = 0.0, ""
-    for path, _name, pair in model_tensors(container.model):
+    for path, pair in snapshot.pairs():
         delta = Delta.of(pair)
         if _is_norm(path) and delta.rank:
             change = delta.largest()
@@ -90,19 +99,18 @@ def _is_norm(path: str) -> bool:
     return path.endswith("norm")
 
 
-def _tensors(model: Any, kind: GGMLQuantizationType) -> Iterator[PlannedTensor]:
-    for path, name, pair in model_tensors(model):
-        a, b = pair.a.data, pair.b.data
+def _tensors(snapshot: Snapshot, kind: GGMLQuantizationType) -> Iterator[PlannedTensor]:
+    for path, (a, b) in snapshot.pairs():
         if _is_norm(path) or not a.shape[0]:
             continue
-        name_a, name_b = name + A_SUFFIX, name + B_SUFFIX
-        if name == _TOKEN_EMBEDDINGS:  # llama.cpp takes rows of lora_a, then multiplies by lora_b
-            yield encoded(name_a, b.shape, (b,), kind)
-            yield encoded(name_b, a.shape, (a,), kind)
+        name_a, name_b = tensor_name(f"{path}.a"), tensor_name(f"{path}.b")
+        if path == "tok_embeddings":  # llama.cpp takes rows of lora_a, then multiplies by lora_b
+            yield encoded(name_a, b.shape, b.parts, kind)
+            yield encoded(name_b, a.shape, a.parts, kind)
         else:
-            turned = Computed(a.length, _Transposed(a))
+            turned = Computed(a.span.length, _Transposed(a.span))
             yield encoded(name_a, a.shape[::-1], (turned,), kind)
-            yield encoded(name_b, b.shape, (b,), kind)
+            yield encoded(name_b, b.shape, b.parts, kind)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import Any
 from gguf import GGUFValueType, Keys, naming_convention, size_label
 
 from converter.errors import ConversionError
+from converter.gguf_io.reader import Gguf
 from converter.numeric.encode import Outtype
 from converter.plan import Metadata
 from converter.progress import LOGGER
 from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.language.checks import shown
-from ggcp_schema.language.texts import Texts
 
 MOST_BYTES = 1 << 20
 """Bytes of a file of metadata: llama.cpp's model cards take a few thousand."""
@@ -62,7 +62,7 @@ _REFUSED_NAME = "mistral"
 """transformers 5.23 takes a llama model of this name for another architecture, and refuses it."""
 
 
-def read_general(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_general(source: Source) -> dict[str, Any]:
     """Read keys ``general.*`` from a JSON file, as the one of ``convert_hf_to_gguf.py --metadata``.
 
     Returns:
@@ -72,14 +72,13 @@ def read_general(path: str | os.PathLike[str]) -> dict[str, Any]:
         FormatError: the file cannot be read, is larger than 1 MiB, is not a JSON object, or has a
             key or a value that describes no model.
     """
-    with Source.open(path) as source:
-        try:
-            given = _parsed(source)
-            for key, value in given.items():
-                _check(key, value)
-        except FormatError as error:
-            error.file = source.label
-            raise
+    try:
+        given = _parsed(source)
+        for key, value in given.items():
+            _check(key, value)
+    except FormatError as error:
+        error.file = source.label
+        raise
     return given
 
 
@@ -91,7 +90,7 @@ def _parsed(source: Source) -> dict[str, Any]:
             hint="give the file that describes the model, not the model",
         )
     try:
-        given = json.loads(source.read_at(0, source.size), object_pairs_hook=_once)
+        given = json.loads(source.read_at(0, source.size), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise FormatError(
             expected="JSON",
@@ -107,7 +106,7 @@ def _parsed(source: Source) -> dict[str, Any]:
     return given
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -137,7 +136,7 @@ def _check(key: str, value: Any) -> None:
             found="another key",
             hint="leave it out, or correct its name",
         )
-    if not describes(key, value):
+    if not _describes(key, value):
         raise FormatError(
             path=path,
             expected="a list of at least one text" if key in _LISTS else "a text",
@@ -146,18 +145,13 @@ def _check(key: str, value: Any) -> None:
         )
 
 
-def describes(key: str, value: Any) -> bool:
-    """Tell whether a value is one that a key ``general.*`` may have: a text, or a list of some.
-
-    The value is one of JSON or of a GGUF, in whose lists texts are bytes.
-    """
+def _describes(key: str, value: Any) -> bool:
+    """Tell whether a value is one that a key ``general.*`` may have: a text, or a list of some."""
     texts = value if key in _LISTS else [value]
-    return isinstance(texts, (list, Texts)) and bool(texts) and all(map(_is_text, texts))
+    return isinstance(texts, list) and bool(texts) and all(map(_is_text, texts))
 
 
 def _is_text(value: Any) -> bool:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").encode() == value
     return isinstance(value, str) and not any(0xD800 <= ord(c) <= 0xDFFF for c in value)
 
 
@@ -204,10 +198,34 @@ def describe_model(
             "give another with --model-name if it should",
             _REFUSED_NAME,
         )
-    return general_metadata(values)
+    return _general_metadata(values)
 
 
-def general_metadata(values: Mapping[str, Any]) -> tuple[Metadata, ...]:
+def stored_general(finished: Gguf, name: str) -> tuple[Metadata, ...]:
+    """Return the keys ``general.*`` of a finished GGUF that describe its model.
+
+    Args:
+        finished: the GGUF.
+        name: the model's name if the GGUF gives none.
+    """
+    found = {key: _as_given(finished.value(key)) for key in GENERAL_KEYS}
+    said = {key: value for key, value in found.items() if _describes(key, value)}
+    return _general_metadata({Keys.General.NAME: name, **said})
+
+
+def _as_given(value: Any) -> Any:
+    """Return a value of a GGUF as a file of metadata would give it."""
+    if not isinstance(value, Metadata):
+        return value
+    if value.element_type is not GGUFValueType.STRING:
+        return None
+    try:
+        return [text.decode("utf-8") for text in value.value]
+    except UnicodeDecodeError:
+        return None
+
+
+def _general_metadata(values: Mapping[str, Any]) -> tuple[Metadata, ...]:
     """Return texts and lists of texts as metadata, in the order in which they are written."""
     array, string = GGUFValueType.ARRAY, GGUFValueType.STRING
     return tuple(

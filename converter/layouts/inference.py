@@ -1,4 +1,4 @@
-"""The plan of a GGUF that today's engines run: the weights, and what inference needs besides.
+"""A GGUF that today's engines run: the weights, and what inference needs besides.
 
 Which keys llama.cpp and transformers need was found out by leaving each out. Without
 ``head_count_kv`` transformers gives wrong numbers in silence; tensors beyond the model's own make
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from gguf import (
@@ -21,26 +20,34 @@ from gguf import (
     Keys,
 )
 
+from converter.errors import ConversionError
 from converter.gguf_io import keys
-from converter.layouts.trainer import (
+from converter.gguf_io.reader import Gguf
+from converter.layouts.general import default_name, stored_general
+from converter.layouts.tables import (
     ARCHITECTURE,
+    BLOCK_COUNT,
+    CONTEXT_LENGTH,
+    EMBEDDING_LENGTH,
     F32,
+    FEED_FORWARD_LENGTH,
+    HEAD_COUNT,
+    HEAD_COUNT_KV,
     RMS_EPSILON,
-    STRING,
+    ROPE_DIMENSION_COUNT,
     U32,
     U64,
     Fixed,
     Row,
     llama_key,
     metadata,
-    model_tensors,
+    tensor_name,
 )
-from converter.numeric.encode import Outtype, encoded, stored_type
-from converter.plan import Computed, Metadata, Plan, PlannedTensor
-from converter.version import __version__
-from ggcp_schema import Span
-
-CONTEXT_LENGTH = llama_key(Keys.LLM.CONTEXT_LENGTH)
+from converter.layouts.trainer import provenance, stored_epsilon
+from converter.numeric.encode import OUTTYPES, Outtype, encoded, stored_type
+from converter.plan import Metadata, Plan, PlannedTensor
+from converter.snapshot import Computed, Hyperparameters, Snapshot
+from ggcp_schema.history import HISTORICAL_EPSILON
 
 ROPE_BASE = 10000.0
 """Fixed in the trainer (e32089b2c: the ``ggml_rope`` of its time)."""
@@ -49,14 +56,16 @@ NOT_ROTATED = 1e30
 """Divides the angle of a dimension that the trainer left alone: it turns by nothing."""
 
 # fmt: off
-MODEL_KEYS = (
-    Row(llama_key(Keys.LLM.EMBEDDING_LENGTH), U32, "hyperparameters.embedding_length"),
-    Row(llama_key(Keys.LLM.BLOCK_COUNT), U32, "hyperparameters.block_count"),
-    Row(llama_key(Keys.LLM.FEED_FORWARD_LENGTH), U32, "hyperparameters.feed_forward_length"),
-    Row(llama_key(Keys.Attention.HEAD_COUNT), U32, "hyperparameters.head_count"),
-    Row(llama_key(Keys.Attention.HEAD_COUNT_KV), U32, "hyperparameters.head_count"),
+_MODEL_ROWS = (
+    Row(EMBEDDING_LENGTH, U32, "hyperparameters.embedding_length"),
+    Row(BLOCK_COUNT, U32, "hyperparameters.block_count"),
+    Row(FEED_FORWARD_LENGTH, U32, "hyperparameters.feed_forward_length"),
+    Row(HEAD_COUNT, U32, "hyperparameters.head_count"),
+    Row(HEAD_COUNT_KV, U32, "hyperparameters.head_count"),
 )
-ROPE_KEYS = (
+_ROPE_ROWS = (
+    # llama.cpp refuses any other number of dimensions than that of the head.
+    Row(ROPE_DIMENSION_COUNT, U32, "hyperparameters.head_dimension"),
     Fixed(llama_key(Keys.Rope.FREQ_BASE), F32, ROPE_BASE),
     Row(llama_key(Keys.LLM.VOCAB_SIZE), U32, "hyperparameters.vocabulary_size"),
 )
@@ -64,7 +73,7 @@ ROPE_KEYS = (
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class Choices:
     """What a model's GGUF says that the checkpoint does not.
 
     Attributes:
@@ -73,8 +82,6 @@ class ModelFacts:
         outtype: the type of the matrices.
         general: the keys ``general.*`` that describe the model.
         tokenizer: the keys ``tokenizer.ggml.*``.
-        missing: how many values at the end of the model were missing and are zero, for a rescued
-            model; None for one from a whole checkpoint.
     """
 
     context_length: int
@@ -82,86 +89,103 @@ class ModelFacts:
     outtype: Outtype
     general: tuple[Metadata, ...]
     tokenizer: tuple[Metadata, ...]
-    missing: int | None = None
 
 
-def head_dimension(hyperparameters: Any) -> int:
-    """Return the elements of each head (C: ``n_embd / n_head``)."""
-    return int(hyperparameters.embedding_length // hyperparameters.head_count)
+def recognises(finished: Gguf) -> bool:
+    """Tell whether a GGUF is a model with its vocabulary."""
+    return Keys.Tokenizer.LIST in finished.keys
 
 
-def rotates_in_part(hyperparameters: Any) -> bool:
-    """Tell whether only the first dimensions of each head are rotated."""
-    return bool(hyperparameters.rope_dimension_count < head_dimension(hyperparameters))
+def is_rescued(finished: Gguf) -> bool:
+    """Tell whether a GGUF says that its checkpoint was damaged."""
+    return keys.GGCP_MISSING_VALUES in finished.keys
 
 
-def model_plan(container: Any, facts: ModelFacts) -> Plan:
+def stored_choices(finished: Gguf, snapshot: Snapshot, tokenizer: tuple[Metadata, ...]) -> Choices:
+    """Return the choices that a GGUF shows; a default for what it does not say, or says wrongly."""
+    context_length, epsilon = finished.value(CONTEXT_LENGTH), stored_epsilon(finished)
+    file_type = finished.value(Keys.General.FILE_TYPE)
+    outtypes = [o for o in OUTTYPES.values() if int(o.file_type) == file_type]
+    if not isinstance(context_length, int):
+        context_length = snapshot.context_length or 1
+    return Choices(
+        context_length=context_length,
+        epsilon=HISTORICAL_EPSILON if epsilon is None else epsilon,
+        outtype=outtypes[0] if outtypes else OUTTYPES["f32"],
+        general=stored_general(finished, default_name(snapshot.file)),
+        tokenizer=tokenizer,
+    )
+
+
+def require_that_it_runs(snapshot: Snapshot) -> None:
+    """Make sure that an engine can run the model.
+
+    Raises:
+        ConversionError: llama.cpp would abort on it.
+    """
+    dimension = snapshot.hyperparameters.head_dimension
+    if dimension % 2:
+        expected, found = "heads of an even dimension", f"{dimension} (n_embd / n_head)"
+    elif not snapshot.hyperparameters.block_count:
+        expected, found = "at least one layer", "none (n_layer)"
+    else:
+        return
+    raise ConversionError(
+        snapshot.file,
+        expected=expected,
+        found=found,
+        hint="llama.cpp aborts on such a model; ggcp convert keeps it for the trainers",
+    )
+
+
+def model_plan(snapshot: Snapshot, choices: Choices) -> Plan:
     """Return the plan of a GGUF to run a model with.
 
     Args:
-        container: a parsed training checkpoint, whose model is whole.
-        facts: what is not in it.
+        snapshot: a checkpoint whose model is whole.
+        choices: what is not in it.
     """
-    hyperparameters = container.hyperparameters
-    tensors = tuple(_tensors(container, facts.outtype))
+    tensors = tuple(_tensors(snapshot, choices.outtype))
     quantized = any(tensor.type is GGMLQuantizationType.Q8_0 for tensor in tensors)
     version = (Metadata(Keys.General.QUANTIZATION_VERSION, U32, GGML_QUANT_VERSION),)
     return Plan(
         ARCHITECTURE,
         (
-            *facts.general,
-            Metadata(Keys.General.FILE_TYPE, U32, int(facts.outtype.file_type)),
+            *choices.general,
+            Metadata(Keys.General.FILE_TYPE, U32, int(choices.outtype.file_type)),
             *(version if quantized else ()),
-            Metadata(CONTEXT_LENGTH, U32, facts.context_length),
-            *metadata(MODEL_KEYS, container),
-            Metadata(RMS_EPSILON, F32, facts.epsilon),
-            # llama.cpp refuses any other number than the head dimension.
-            Metadata(llama_key(Keys.Rope.DIMENSION_COUNT), U32, head_dimension(hyperparameters)),
-            *metadata(ROPE_KEYS, container),
-            *_provenance(container, facts),
-            *facts.tokenizer,
+            Metadata(CONTEXT_LENGTH, U32, choices.context_length),
+            *metadata(_MODEL_ROWS, snapshot),
+            Metadata(RMS_EPSILON, F32, choices.epsilon),
+            *metadata(_ROPE_ROWS, snapshot),
+            *provenance(snapshot),
+            *_missing(snapshot.missing),
+            *choices.tokenizer,
         ),
         tensors,
     )
 
 
-def _provenance(container: Any, facts: ModelFacts) -> Iterator[Metadata]:
-    yield Metadata(keys.GGCP_VERSION, STRING, __version__)
-    if "version" in container.get("optimizer", ()):
-        yield Metadata(keys.GGCP_OPTIMIZER_VERSION, U32, container.optimizer.version)
-    if facts.missing is not None:
-        yield Metadata(keys.GGCP_MISSING_VALUES, U64, facts.missing)
+def _missing(count: int | None) -> Iterator[Metadata]:
+    if count is not None:
+        yield Metadata(keys.GGCP_MISSING_VALUES, U64, count)
 
 
-def _tensors(container: Any, outtype: Outtype) -> Iterator[PlannedTensor]:
-    hyperparameters = container.hyperparameters
-    for _path, name, record in model_tensors(container.model):
-        kind = stored_type(record.shape, outtype)
-        yield encoded(f"{name}.weight", record.shape, _parts(record), kind)
-    if rotates_in_part(hyperparameters):
-        yield _rope_factors(hyperparameters)
+def _tensors(snapshot: Snapshot, outtype: Outtype) -> Iterator[PlannedTensor]:
+    for path, array in snapshot.weights.items():
+        kind = stored_type(array.shape, outtype)
+        yield encoded(tensor_name(path), array.shape, array.parts, kind)
+    if snapshot.hyperparameters.rotates_in_part:
+        yield _rope_factors(snapshot.hyperparameters)
 
 
-def _parts(record: Any) -> tuple[Span | Computed, ...]:
-    missing = record.get("missing", 0)
-    if not missing:
-        return (record.data,)
-    zeros = Computed(4 * missing, lambda: _zeros(4 * missing))
-    return (record.data, zeros) if record.data.length else (zeros,)
-
-
-def _zeros(count: int) -> Iterator[bytes]:
-    for start in range(0, count, 1 << 20):
-        yield bytes(min(1 << 20, count - start))
-
-
-def _rope_factors(hyperparameters: Any) -> PlannedTensor:
+def _rope_factors(hyperparameters: Hyperparameters) -> PlannedTensor:
     """Return what divides the angles of rope, so that llama.cpp rotates as the trainer did.
 
     llama.cpp turns the pair i of a head by 10000^(-2i / head dimension) a position; the trainer
     turned the first n_rot / 2 pairs by 10000^(-2i / n_rot), the others not at all.
     """
-    dimension = head_dimension(hyperparameters)
+    dimension = hyperparameters.head_dimension
     rotated = hyperparameters.rope_dimension_count
     factors = np.full(dimension // 2, NOT_ROTATED)
     pair = np.arange(rotated // 2)

@@ -12,11 +12,23 @@ from gguf.quants import dequantize
 
 from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf, GgufTensor
-from converter.layouts.trainer import ARCHITECTURE, STRING, U32, at, llama_key, model_tensors
+from converter.layouts.tables import (
+    ARCHITECTURE,
+    BLOCK_COUNT,
+    EMBEDDING_LENGTH,
+    FEED_FORWARD_LENGTH,
+    HEAD_COUNT,
+    HEAD_COUNT_KV,
+    ROPE_DIMENSION_COUNT,
+    STRING,
+    U32,
+    tensor_name,
+)
 from converter.numeric.delta import Delta, F32Array, row_blocks
 from converter.numeric.encode import OUTTYPES, encoded, stored_type
-from converter.plan import Computed, Metadata, Plan, PlannedTensor
+from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
+from converter.snapshot import Computed, Hyperparameters, Snapshot
 from converter.version import __version__
 from ggcp_schema import FormatError
 from ggcp_schema.language.checks import shown
@@ -30,32 +42,50 @@ _ELEMENT_BYTES = {
 
 _ANOTHER_BASE = "give the model that the checkpoint was trained on (finetune's --model-base)"
 
-_HEAD_COUNT = llama_key(Keys.Attention.HEAD_COUNT)
-_HEAD_COUNT_KV = llama_key(Keys.Attention.HEAD_COUNT_KV)
-_ROPE_DIMENSION_COUNT = llama_key(Keys.Rope.DIMENSION_COUNT)
-
 # fmt: off
-SIZES = (
-    (llama_key(Keys.LLM.BLOCK_COUNT), "hyperparameters.block_count", "n_layer"),
-    (llama_key(Keys.LLM.EMBEDDING_LENGTH), "hyperparameters.embedding_length", "n_embd"),
-    (llama_key(Keys.LLM.FEED_FORWARD_LENGTH), "feed_forward_length", "n_ff"),
-    (_HEAD_COUNT, "hyperparameters.head_count", "n_head"),
-    (_HEAD_COUNT_KV, "hyperparameters.head_count",
-        "n_head; finetune of that time knew no others for keys and values"),
-    (_ROPE_DIMENSION_COUNT, "hyperparameters.rope_dimension_count", "n_rot"),
+_SIZES = (
+    (BLOCK_COUNT, "block_count", "n_layer"),
+    (EMBEDDING_LENGTH, "embedding_length", "n_embd"),
+    (FEED_FORWARD_LENGTH, "feed_forward_length", "n_ff"),
+    (HEAD_COUNT, "head_count", "n_head"),
+    (HEAD_COUNT_KV, "head_count", "n_head; finetune of that time knew no others for keys and "
+        "values"),
+    (ROPE_DIMENSION_COUNT, "rope_dimension_count", "n_rot"),
 )
-"""Sizes in which base and checkpoint agree: key, place in the container, what it is called in C."""
+"""Sizes in which base and checkpoint agree: key, hyperparameter, what it is called in C."""
 # fmt: on
 
 
-def merge_plan(container: Any, base: Gguf, *, outtype: str | None = None) -> Plan:
+def recognises(finished: Gguf) -> bool:
+    """Tell whether a GGUF is a whole model."""
+    return tensor_name("tok_embeddings") in finished.tensors
+
+
+def stored_outtype(finished: Gguf, snapshot: Snapshot, base: Gguf) -> str | None:
+    """Return the ``--outtype`` with which a merged model was made; None for the base's types.
+
+    Raises:
+        FormatError: base and checkpoint do not fit.
+    """
+    plan = merge_plan(snapshot, base)
+    types = {name: tensor.type for name, tensor in finished.tensors.items()}
+    file_type = finished.value(Keys.General.FILE_TYPE)
+    same_types = all(types.get(tensor.name, tensor.type) == tensor.type for tensor in plan.tensors)
+    same_word = any(
+        item.key == Keys.General.FILE_TYPE and item.value == file_type for item in plan.metadata
+    )
+    names = (name for name, outtype in OUTTYPES.items() if outtype.file_type == file_type)
+    return None if same_types and same_word else next(names, None)
+
+
+def merge_plan(snapshot: Snapshot, base: Gguf, *, outtype: str | None = None) -> Plan:
     """Return the plan of the base model with the change of each of its tensors added.
 
     All keys and all other tensors of the base stay as they are; only ``general.file_type`` follows
     ``outtype``, and ``ggcp.version`` is added.
 
     Args:
-        container: a parsed LoRA checkpoint.
+        snapshot: a LoRA.
         base: the model that it was trained on.
         outtype: one of OUTTYPES for the matrices, where vectors become F32; None for the types of
             the base.
@@ -63,9 +93,9 @@ def merge_plan(container: Any, base: Gguf, *, outtype: str | None = None) -> Pla
     Raises:
         FormatError: base and checkpoint do not fit, or the base is quantized.
     """
-    deltas = {f"{name}.weight": Delta.of(pair) for _, name, pair in model_tensors(container.model)}
+    deltas = {tensor_name(path): Delta.of(pair) for path, pair in snapshot.pairs()}
     try:
-        _require_fit(container, base, deltas)
+        _require_fit(snapshot.hyperparameters, base, deltas)
     except FormatError as error:
         error.file = base.source.label
         raise
@@ -73,23 +103,22 @@ def merge_plan(container: Any, base: Gguf, *, outtype: str | None = None) -> Pla
     return Plan(ARCHITECTURE, tuple(_metadata(base, outtype)), tensors)
 
 
-def _require_fit(container: Any, base: Gguf, deltas: dict[str, Delta]) -> None:
+def _require_fit(sizes: Hyperparameters, base: Gguf, deltas: dict[str, Delta]) -> None:
     architecture = base.value(Keys.General.ARCHITECTURE)
     if architecture != ARCHITECTURE:
-        found = "none" if architecture is None else _number(architecture)
+        found = "none" if architecture is None else shown(architecture)
         raise _misfit(base, Keys.General.ARCHITECTURE, f"'{ARCHITECTURE}'", found, _ANOTHER_BASE)
     parts = base.value(Keys.Split.LLM_KV_SPLIT_COUNT, 0)
     if parts not in (0, 1):
         hint = "join its files first: llama-gguf-split --merge"
         raise _misfit(base, Keys.Split.LLM_KV_SPLIT_COUNT, "a whole model", f"one of {parts}", hint)
-    sizes = container.hyperparameters
     defaults = {  # as llama.cpp takes them where the key is missing
-        _HEAD_COUNT_KV: base.value(_HEAD_COUNT),
-        _ROPE_DIMENSION_COUNT: sizes.embedding_length // sizes.head_count,
+        HEAD_COUNT_KV: base.value(HEAD_COUNT),
+        ROPE_DIMENSION_COUNT: sizes.head_dimension,
     }
-    for key, path, c_name in SIZES:
-        wanted = at(container, path)
-        if path == "feed_forward_length" and not sizes.block_count:
+    for key, name, c_name in _SIZES:
+        wanted: int = getattr(sizes, name)
+        if name == "feed_forward_length" and not sizes.block_count:
             continue  # a model without layers has none
         found = base.value(key, defaults.get(key))
         if found != wanted:

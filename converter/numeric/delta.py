@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from converter.snapshot import Pair
 from ggcp_schema import Span
 
 F32Array = npt.NDArray[np.float32]
@@ -68,9 +68,9 @@ class Delta:
     b: Span
 
     @classmethod
-    def of(cls, pair: Any) -> Delta:
-        """Return the change that a pair of the schema stands for."""
-        return cls(pair.a.data, pair.b.data)
+    def of(cls, pair: Pair) -> Delta:
+        """Return the change that a pair stands for."""
+        return cls(pair.a.span, pair.b.span)
 
     @property
     def rank(self) -> int:

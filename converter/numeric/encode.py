@@ -18,7 +18,8 @@ from gguf.quants import dequantize, quantize
 
 from converter.numeric.in_order import in_order
 from converter.numeric.rounding import LARGEST, rounded
-from converter.plan import Computed, Part, PlannedTensor
+from converter.plan import PlannedTensor
+from converter.snapshot import Computed, Part
 from ggcp_schema import Span
 from ggcp_schema.language.source import BLOCK_BYTES
 

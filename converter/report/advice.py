@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from converter.report.report import Report
-from converter.report.words import known_order, number, optimizer_layout
+from converter.report.words import number
 from ggcp_schema import printable
-from ggcp_schema.checkpoint import ABORTED_SAVE
-from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
+from ggcp_schema.enums import OptimizerType
+from ggcp_schema.history import MOST_ROTATED, NAMES_WHOLE_SINCE, NO_MEAN_LOSSES, dated
 from ggcp_schema.order import Order
-
-_MOST_ROTATED = 64  # the trainer's default for --rotmax
-_LORA_MULTIPLE = 4  # constant in finetune from 0564f4ed1 on
 
 
 class Step(NamedTuple):
@@ -52,8 +49,8 @@ def _record_notes(report: Report) -> Iterator[str]:
     cut = sum(tensor.name_cut for tensor in report.tensors)
     if cut:
         yield (
-            f"The names of {cut} tensors are cut, as trainers before 2023-06-26 (eaa6ca5a6) wrote "
-            "names of more than 31 bytes. Nothing is lost."
+            f"The names of {cut} tensors are cut, as trainers before {dated(NAMES_WHOLE_SINCE)} "
+            "wrote names of more than 31 bytes. Nothing is lost."
         )
     padded = [tensor.path for tensor in report.tensors if not tensor.padding_zero]
     if padded:
@@ -62,7 +59,7 @@ def _record_notes(report: Report) -> Iterator[str]:
             "zero. No trainer of llama.cpp wrote that; it does no harm."
         )
     for what, attribute in (("NaN", "nan"), ("infinite values", "infinities")):
-        held = [t.path for t in report.tensors if t.statistics and getattr(t.statistics, attribute)]
+        held = [path for path, found in report.statistics.items() if getattr(found, attribute)]
         if held:
             yield f"There are {what} in {len(held)} tensors, {held[0]} first."
 
@@ -70,24 +67,16 @@ def _record_notes(report: Report) -> Iterator[str]:
 def _model_notes(report: Report) -> Iterator[str]:
     sizes = report.hyperparameters
     head, rotated = sizes.get("head_dimension", 0), sizes.get("rope_dimension_count", 0)
-    if rotated and rotated != min(_MOST_ROTATED, head):
-        usual = min(_MOST_ROTATED, head)
+    if rotated and rotated != min(MOST_ROTATED, head):
+        usual = min(MOST_ROTATED, head)
         yield f"{rotated} dimensions of each head rotate, not {usual}: the trainer's --rotmax."
     if rotated and rotated < head:
         yield (
             f"Only {rotated} of the {head} dimensions of a head rotate. llama.cpp runs such a "
             "model exactly once it is exported; transformers does not."
         )
-    if report.header_layout is HeaderLayout.WITHOUT_MULTIPLE:
-        yield (
-            "The header is that of a few commits of 2023-08-29 (5ce92aed3 to ecb1b20c8), without "
-            "n_mult. The feed-forward length was read off the tensors."
-        )
-    elif report.lora and sizes.get("feed_forward_multiple") == _LORA_MULTIPLE:
-        yield (
-            "n_mult is 4, a constant in finetune from 0564f4ed1 on. The feed-forward length was "
-            "read off the tensors."
-        )
+    if report.header_note:
+        yield report.header_note
     if report.training and report.context_length is None:
         yield (
             "The context length does not follow from the counters: tokens / samples is no whole "
@@ -101,18 +90,15 @@ def _optimizer_notes(report: Report) -> Iterator[str]:
         return
     if optimizer.counters.get("just_initialized"):
         yield "The optimizer was set up, but no iteration was computed yet."
-    if optimizer.layout is Layout.VERSION_0 and optimizer.state:
-        yield (
-            "The losses are no mean losses: this layout sums the loss of a batch's last row over "
-            "the threads."
-        )
+    if not optimizer.losses_are_means and optimizer.state:
+        yield NO_MEAN_LOSSES
     if _sums_gradients(report):
         yield (
             "The moments are those of gradients summed over a batch; later trainers take the "
             "mean. convert --resume-with divides them, and estimates the batch size, which is not "
             "in the file: if you know the trainer's -b, add --batch."
         )
-    if report.order is not None and known_order(report) is None and not report.order.indifferent:
+    if report.order is not None and report.known_order is None and not report.order.indifferent:
         then = "asks" if report.thorough else "reads everything to find it, and if need be asks"
         yield (
             f"The order of the parameters is not certain; convert --resume-with {then} for --order."
@@ -126,12 +112,9 @@ def _optimizer_notes(report: Report) -> Iterator[str]:
 
 def _sums_gradients(report: Report) -> bool:
     optimizer = report.optimizer
-    summed = (Layout.VERSION_0, Layout.VERSION_1_WITH_PARAMS)
-    return (
-        optimizer is not None
-        and optimizer.type is OptimizerType.ADAM
-        and optimizer.layout in summed
-    )
+    if optimizer is None or optimizer.type is not OptimizerType.ADAM:
+        return False
+    return optimizer.sums_gradients
 
 
 def steps(report: Report) -> tuple[Step, ...]:
@@ -142,9 +125,9 @@ def steps(report: Report) -> tuple[Step, ...]:
 
 
 def _rescue(report: Report) -> Iterator[Step]:
-    aborted = report.error is not None and report.error.hint == ABORTED_SAVE
-    if not report.lora and (aborted or report.parameter_count is not None):
-        missing = ", with zeros for what is missing" if aborted else ", all of which is there"
+    if not report.lora and (report.aborted_save or report.parameter_count is not None):
+        zeros = report.aborted_save
+        missing = ", with zeros for what is missing" if zeros else ", all of which is there"
         yield Step(
             f"Rescue the model{missing} (VOCAB: the vocabulary it was trained with)",
             _export(report, "--vocab VOCAB --rescue"),
@@ -201,5 +184,5 @@ def summary(report: Report) -> str:
     text = f"{kind} {number(report.parameter_count)} parameters in {layers}"
     done = report.training.get("iteration_count", 0)
     text += f", after {number(done)} iterations of training" if done else ""
-    unknown = optimizer_layout(report) is None
+    unknown = report.optimizer is None or not report.optimizer.layout
     return text + (". The file is damaged." if unknown or report.error else ".")

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
 
+from converter.facts import Region, TensorFacts
 from converter.numeric.statistics import Histogram
-from converter.report.map import Part, file_parts
-from converter.report.report import Report, Tensor
+from converter.report.report import Report
 from converter.report.words import in_bytes, number
 
 MOST_CELLS = 120
@@ -33,7 +33,7 @@ _GROUPS = (
 
 def file_map(report: Report) -> str:
     """Return the map of the file to scale, and below it that of the model, with a legend."""
-    parts = file_parts(report)
+    parts = report.regions
     cells = [cell for part in parts for cell in _split(part)]
     whole = [_joined(group) for group in _layers_together(parts)]
     model = [cell for cell in cells if cell.kind not in ("even", "odd", "numbers", "unread")]
@@ -51,24 +51,24 @@ def file_map(report: Report) -> str:
     return f'{svg}<ul class="legend">{_legend(cells, report.length)}</ul>'
 
 
-def _in_words(parts: Iterable[Part]) -> str:
+def _in_words(parts: Iterable[Region]) -> str:
     return ", ".join(f"{part.label} {in_bytes(part.length)}" for part in parts)
 
 
-def _layers_together(parts: Sequence[Part]) -> list[list[Part]]:
+def _layers_together(parts: Sequence[Region]) -> list[list[Region]]:
     groups = groupby(enumerate(parts), key=lambda p: "layer" if p[1].kind == "layer" else p[0])
     return [[part for _, part in group] for _, group in groups]
 
 
-def _joined(group: Sequence[Part]) -> Part:
+def _joined(group: Sequence[Region]) -> Region:
     first, last = group[0], group[-1]
     if len(group) == 1:
         return first
     label = f"{first.label.replace('layer', 'layers')} to {last.label.rpartition(' ')[2]}"
-    return Part(label, first.kind, first.start, last.stop)
+    return Region(label, first.kind, first.start, last.stop)
 
 
-def _coloured(parts: Iterable[Part]) -> list[Part]:
+def _coloured(parts: Iterable[Region]) -> list[Region]:
     """Return the parts with the names of their colours for a kind; vectors take turns."""
     colours = {"header": "numbers"}
     coloured, turn = [], 0
@@ -76,11 +76,11 @@ def _coloured(parts: Iterable[Part]) -> list[Part]:
         colour = colours.get(part.kind, part.kind)
         if colour == "optimizer":
             colour, turn = ("even", "odd")[turn % 2], turn + 1
-        coloured.append(Part(part.label, colour, part.start, part.stop))
+        coloured.append(Region(part.label, colour, part.start, part.stop))
     return coloured
 
 
-def _split(part: Part) -> list[Part]:
+def _split(part: Region) -> list[Region]:
     """Return the attention and the feed-forward network of a layer, or the part as it is."""
     if part.kind != "layer":
         return _coloured([part])
@@ -90,17 +90,17 @@ def _split(part: Part) -> list[Part]:
     for first, group in groupby(part.tensors, key=_in_attention):
         *_, last = group
         label, colour = inside[first]
-        halves.append(Part(f"{part.label} {label}", colour, start, last.offset + last.length))
+        halves.append(Region(f"{part.label} {label}", colour, start, last.offset + last.length))
         start = last.offset + last.length
     return halves
 
 
-def _in_attention(tensor: Tensor) -> bool:
+def _in_attention(tensor: TensorFacts) -> bool:
     found = _IN_LAYER.match(tensor.path)
     return found is not None and found[2].split(".")[0] in _ATTENTION
 
 
-def _fewer(cells: Sequence[Part]) -> list[Part]:
+def _fewer(cells: Sequence[Region]) -> list[Region]:
     """Put layers together where there are too many to draw."""
     layers = [cell for cell in cells if cell.kind in ("attention", "feed")]
     if len(layers) <= 2 * MOST_CELLS:
@@ -110,16 +110,16 @@ def _fewer(cells: Sequence[Part]) -> list[Part]:
     runs = [layers[at : at + step] for at in range(0, len(layers), step)]
     colours = ("attention", "feed")
     return others + [
-        Part(f"{run[0].label} to {run[-1].label}", colours[i % 2], run[0].start, run[-1].stop)
+        Region(f"{run[0].label} to {run[-1].label}", colours[i % 2], run[0].start, run[-1].stop)
         for i, run in enumerate(runs)
     ]
 
 
-def _row(parts: Iterable[Part], start: int, length: int, y: int) -> str:
+def _row(parts: Iterable[Region], start: int, length: int, y: int) -> str:
     return "".join(_cell(part, start, max(length, 1), y) for part in parts)
 
 
-def _cell(part: Part, start: int, length: int, y: int) -> str:
+def _cell(part: Region, start: int, length: int, y: int) -> str:
     x = 100 * (part.start - start) / length
     width = 100 * part.length / length
     label = ""
@@ -142,7 +142,7 @@ def _funnel(start: int, stop: int, length: int) -> str:
     )
 
 
-def _legend(cells: Iterable[Part], length: int) -> str:
+def _legend(cells: Iterable[Region], length: int) -> str:
     every = list(cells)
     entries = []
     for kinds, colour, label in _GROUPS:
@@ -187,10 +187,10 @@ def _bars(heights: Sequence[float], height: int, gap: float = 0.12) -> str:
 def norms(report: Report) -> str:
     """Return the norm of each kind of tensor by layer; empty without statistics or layers."""
     by_kind: dict[str, list[float]] = {}
-    for tensor in report.tensors:
-        found = _IN_LAYER.match(tensor.path)
-        if found and tensor.statistics and tensor.statistics.norm is not None:
-            by_kind.setdefault(found[2], []).append(tensor.statistics.norm)
+    for path, measured in report.statistics.items():
+        found = _IN_LAYER.match(path)
+        if found and measured.norm is not None:
+            by_kind.setdefault(found[2], []).append(measured.norm)
     alone = all(len(values) == 1 for values in by_kind.values())
     largest = max((value for values in by_kind.values() for value in values), default=0.0)
     return "".join(

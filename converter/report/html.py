@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 
+from converter.facts import Region, TensorFacts
 from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps, summary
 from converter.report.charts import file_map, histogram, losses, norms
-from converter.report.map import Part, file_parts
-from converter.report.report import Report, Tensor
+from converter.report.report import Report
 from converter.report.style import STYLE
-from converter.report.words import KINDS, Fact, Section, in_bytes, number, sections
+from converter.report.words import TYPES, Fact, Section, in_bytes, number, sections
 from converter.version import __version__
 from ggcp_schema import printable
-from ggcp_schema.enums import Layout, OptimizerType
+from ggcp_schema.history import ONLY_THE_TREND
 
 MOST_LAYERS = 100
 """How many layers have a table of their own; of more, the first and the last half."""
@@ -23,10 +23,6 @@ MOST_LAYERS = 100
 _OPEN_LAYERS = 2
 _SETTINGS = "Settings"
 _WORDY = ("File", "Order of the parameters")
-_NOT_MEAN = (
-    " This layout stores no mean loss but a sum over threads of the last row's, so only the trend "
-    "means something."
-)
 
 
 def as_html(report: Report, *, tensors: bool = True) -> str:
@@ -57,7 +53,7 @@ def as_html(report: Report, *, tensors: bool = True) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{escape(name)}: {escape(KINDS[report.lora])}</title>\n"
+        f"<title>{escape(name)}: {escape(report.kind)}</title>\n"
         f'<style>{STYLE}</style>\n</head>\n<body>\n<div class="page">\n'
         + "\n".join(part for part in body if part)
         + "\n</div>\n</body>\n</html>\n"
@@ -88,7 +84,7 @@ def _head(report: Report, name: str) -> str:
         for label, value in _figures(report)
     )
     return (
-        f'<header>\n<p class="kind">{escape(KINDS[report.lora].capitalize())}</p>\n'
+        f'<header>\n<p class="kind">{escape(report.kind[:1].upper() + report.kind[1:])}</p>\n'
         f'<h1>{escape(name)}</h1>\n<p class="lede">{escape(summary(report))}</p>\n{alarm}'
         f'<dl class="figures">{figures}</dl>\n</header>'
     )
@@ -108,10 +104,7 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
     if report.context_length:
         yield "Context", number(report.context_length)
     if optimizer and optimizer.type is not None:
-        yield (
-            "Optimizer",
-            {OptimizerType.ADAM: "Adam", OptimizerType.LBFGS: "L-BFGS"}[optimizer.type],
-        )
+        yield "Optimizer", TYPES[optimizer.type]
     yield "File", _short_size(report.length)
 
 
@@ -183,14 +176,11 @@ def _losses(report: Report) -> str:
     optimizer = report.optimizer
     if optimizer is None:
         return ""
-    done = optimizer.counters.get("iteration_count", 0)
-    if optimizer.type is OptimizerType.LBFGS:
-        done = int(optimizer.state.get("line_search_k", done))
-    plot = losses(optimizer.past_losses, done)
+    plot = losses(optimizer.past_losses, optimizer.iterations_done)
     lead = (
         f"Of the last {number(len(optimizer.past_losses))} iterations, as the optimizer kept them."
     )
-    lead += _NOT_MEAN if optimizer.layout is Layout.VERSION_0 else ""
+    lead += "" if optimizer.losses_are_means else f" {ONLY_THE_TREND}"
     return _section("Past losses", f'<figure class="card">{plot}</figure>' if plot else "", lead)
 
 
@@ -205,19 +195,19 @@ def _norms(report: Report) -> str:
 
 
 def _tensors(report: Report) -> str:
-    parts = file_parts(report)
+    regions, found = report.regions, report.statistics
     tables = []
-    layers = [part for part in parts if part.kind == "layer"]
-    outside = [t for part in parts if part.kind in ("table", "norm") for t in part.tensors]
+    layers = [region for region in regions if region.kind == "layer"]
+    outside = [t for region in regions if region.kind in ("table", "norm") for t in region.tensors]
     if outside:
-        tables.append(_details("Outside the layers", outside, "model.", shown=True))
-    tables += _layers(layers)
+        tables.append(_details("Outside the layers", outside, "model.", found, shown=True))
+    tables += _layers(layers, found)
     if report.optimizer_tensors:
         tables.append(
-            _details("Optimizer", report.optimizer_tensors, "optimizer.state.", shown=True)
+            _details("Optimizer", report.optimizer_tensors, "optimizer.state.", found, shown=True)
         )
     lead = "Shapes have the fastest-varying dimension first."
-    if any(tensor.statistics for tensor in report.tensors):
+    if found:
         lead += (
             " The distribution shows how often which value occurs; for gradients and moments how "
             "often which magnitude, in powers of two."
@@ -225,10 +215,10 @@ def _tensors(report: Report) -> str:
     return _section("Tensors", "".join(tables), lead)
 
 
-def _layers(layers: list[Part]) -> Iterator[str]:
+def _layers(layers: list[Region], found: Mapping[str, Statistics]) -> Iterator[str]:
     half = MOST_LAYERS // 2
     shown = layers if len(layers) <= MOST_LAYERS else [*layers[:half], *layers[-half:]]
-    for index, part in enumerate(shown):
+    for index, region in enumerate(shown):
         if len(shown) < len(layers) and index == half:
             first, last = layers[half].label, layers[-half - 1].label
             count = number(len(layers) - len(shown))
@@ -237,18 +227,25 @@ def _layers(layers: list[Part]) -> Iterator[str]:
                 f"{escape(last)}: {count} more, which ggcp inspect --json lists.</p>"
             )
         few = len(layers) <= _OPEN_LAYERS
-        label = part.label.capitalize()
-        prefix = f"model.layers[{part.label.rpartition(' ')[2]}]."
-        yield _details(label, part.tensors, prefix, shown=few)
+        label = region.label.capitalize()
+        prefix = f"model.layers[{region.label.rpartition(' ')[2]}]."
+        yield _details(label, region.tensors, prefix, found, shown=few)
 
 
-def _details(title: str, tensors: Iterable[Tensor], prefix: str, *, shown: bool) -> str:
+def _details(
+    title: str,
+    tensors: Iterable[TensorFacts],
+    prefix: str,
+    found: Mapping[str, Statistics],
+    *,
+    shown: bool,
+) -> str:
     every = list(tensors)
     size = in_bytes(sum(tensor.length for tensor in every))
-    measured = any(tensor.statistics for tensor in every)
+    measured = bool(found)
     heads = ("Tensor", *_DRAWN * measured, "Shape", "Offset", "Size", *_MEASURES * measured)
     head = "".join(f'<th scope="col"{_LEFT * (name in _DRAWN)}>{name}</th>' for name in heads)
-    rows = "".join(_row(tensor, prefix) for tensor in every)
+    rows = "".join(_row(tensor, prefix, found.get(tensor.path)) for tensor in every)
     count = f"{number(len(every))} tensor" + "s" * (len(every) != 1)
     return (
         f"<details{' open' * shown}><summary>{escape(title)} <small>{count}, {size}</small>"
@@ -262,11 +259,10 @@ _DRAWN = ("Distribution",)
 _LEFT = ' class="left"'
 
 
-def _row(tensor: Tensor, prefix: str) -> str:
+def _row(tensor: TensorFacts, prefix: str, found: Statistics | None) -> str:
     shape = " × ".join(map(str, tensor.shape)) or "none"
     path = escape(tensor.path.removeprefix(prefix))
     cells = f'<td class="path" title="{escape(tensor.name or tensor.path)}">{path}</td>'
-    found = tensor.statistics
     if found:
         cells += f"<td>{histogram(found.histogram) if found.histogram else ''}</td>"
     size = _short_size(tensor.length)

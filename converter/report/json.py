@@ -58,9 +58,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from converter.facts import OptimizerFacts, TensorFacts
+from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps
-from converter.report.report import Optimizer, Report, Tensor
-from converter.report.words import optimizer_layout, writers
+from converter.report.report import Report
 from ggcp_schema import printable
 
 FORMAT = 1
@@ -73,16 +74,15 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         report: what to show.
         tensors: whether the list of all tensors is part of it.
     """
-    layout, header = optimizer_layout(report), report.header_layout
     values: dict[str, Any] = {
         "format": FORMAT,
         "file": {"name": printable(report.file), "bytes": report.length},
         "kind": "lora" if report.lora else "training",
         "layout": {
-            "optimizer": layout.value if layout else None,
-            "header": header.value if header else None,
+            "optimizer": (report.optimizer.layout if report.optimizer else "") or None,
+            "header": report.header_layout or None,
         },
-        "written_by": writers(report) or None,
+        "written_by": report.written_by or None,
         "complete": report.error is None,
         "error": _error(report),
         "training": report.training,
@@ -94,7 +94,9 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         "parameter_order": _order(report),
     }
     if tensors:
-        values["tensors"] = [_tensor(tensor) for tensor in report.tensors]
+        values["tensors"] = [
+            _tensor(tensor, report.statistics.get(tensor.path)) for tensor in report.tensors
+        ]
     values["notes"] = notes(report)
     values["next"] = [step._asdict() for step in steps(report)]
     result: dict[str, Any] = _plain(values)
@@ -109,14 +111,21 @@ def _error(report: Report) -> dict[str, Any] | None:
     return {name: getattr(error, name) for name in names}
 
 
-def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
+def _optimizer(optimizer: OptimizerFacts) -> dict[str, Any]:
     return {
         "type": None if optimizer.type is None else optimizer.type.name.lower(),
         "counters": optimizer.counters,
-        "params": optimizer.params,
+        "params": _params(optimizer),
         "state": optimizer.state,
         "past_losses": optimizer.past_losses,
     }
+
+
+def _params(optimizer: OptimizerFacts) -> dict[str, Any] | None:
+    if optimizer.params is None:
+        return None
+    groups = {"adam": optimizer.adam, "lbfgs": optimizer.lbfgs}
+    return {**optimizer.params, **{name: g for name, g in groups.items() if g is not None}}
 
 
 def _order(report: Report) -> dict[str, Any] | None:
@@ -131,8 +140,7 @@ def _order(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    found = tensor.statistics
+def _tensor(tensor: TensorFacts, found: Statistics | None) -> dict[str, Any]:
     statistics = None
     if found is not None:
         statistics = {

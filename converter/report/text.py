@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
+from converter.facts import Region
 from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps, summary
-from converter.report.map import Part, file_parts
-from converter.report.report import Report, Tensor
+from converter.report.report import Report
 from converter.report.words import Section, number, sections
 
 _LEAST_CELLS, _MOST_CELLS = 10, 40  # of the map's bars
@@ -36,7 +36,7 @@ def as_text(report: Report, *, tensors: bool = True, width: int = 100, plain: bo
         )
         blocks.append("\n".join(("Notes", *wrapped)))
     if tensors and report.tensors:
-        blocks.append("\n".join(("Tensors", *_tensor_table(report.tensors, plain))))
+        blocks.append("\n".join(("Tensors", *_tensor_table(report, plain))))
     if steps(report):
         lines = (f"  # {step.purpose}\n  {step.command}" for step in steps(report))
         blocks.append("\n".join(("What you can do next", *lines)))
@@ -66,30 +66,30 @@ def _section(section: Section, width: int) -> str:
 
 
 def _map(report: Report, width: int, plain: bool) -> str:
-    parts = file_parts(report)
-    shown = list(parts)
-    layers = [part for part in parts if part.kind == "layer"]
-    if len(parts) > _MOST_MAP_LINES and len(layers) > 1:
+    regions = report.regions
+    shown = list(regions)
+    layers = [region for region in regions if region.kind == "layer"]
+    if len(regions) > _MOST_MAP_LINES and len(layers) > 1:
         first, last = layers[0], layers[-1]
         name = f"layers 0 to {len(layers) - 1}"
-        joined = Part(name, "layer", first.start, last.stop)
-        start = parts.index(first)
+        joined = Region(name, "layer", first.start, last.stop)
+        start = regions.index(first)
         shown[start : start + len(layers)] = [joined]
-    label_width = max(len(part.label) for part in shown)
-    size_width = max(len(number(part.length)) for part in shown)
+    label_width = max(len(region.label) for region in shown)
+    size_width = max(len(number(region.length)) for region in shown)
     left = width - label_width - size_width - 6
     cells = max(_LEAST_CELLS, min(_MOST_CELLS, left))
     lines = ["Map of the file, to scale (bytes)"]
-    for part in shown:
-        head = f"  {part.label.ljust(label_width)}  {number(part.length).rjust(size_width)}  "
-        lines.append(f"{head}{_bar(part, report.length, cells, plain)}".rstrip())
+    for region in shown:
+        head = f"  {region.label.ljust(label_width)}  {number(region.length).rjust(size_width)}  "
+        lines.append(f"{head}{_bar(region, report.length, cells, plain)}".rstrip())
     return "\n".join(lines)
 
 
-def _bar(part: Part, length: int, cells: int, plain: bool) -> str:
-    """Return a bar as long as the part and where it is; at least a sliver."""
-    start = part.start * cells * 8 // max(length, 1)
-    stop = max(part.stop * cells * 8 // max(length, 1), start + 1)
+def _bar(region: Region, length: int, cells: int, plain: bool) -> str:
+    """Return a bar as long as the region and where it is; at least a sliver."""
+    start = region.start * cells * 8 // max(length, 1)
+    stop = max(region.stop * cells * 8 // max(length, 1), start + 1)
     drawn = []
     for cell in range(-(-stop // 8)):
         low, high = max(start, cell * 8), min(stop, cell * 8 + 8)
@@ -103,13 +103,13 @@ def _bar(part: Part, length: int, cells: int, plain: bool) -> str:
     return "".join(drawn)
 
 
-def _tensor_table(tensors: tuple[Tensor, ...], plain: bool) -> Iterator[str]:
-    measured = any(tensor.statistics for tensor in tensors)
-    head = ("path", "name", "shape", "offset", "bytes", *_MEASURES * measured)
+def _tensor_table(report: Report, plain: bool) -> Iterator[str]:
+    head = ("path", "name", "shape", "offset", "bytes", *_MEASURES * bool(report.statistics))
     rows: list[tuple[str, ...]] = [head]
-    for tensor in tensors:
+    for tensor in report.tensors:
         shape = (" x " if plain else " × ").join(map(str, tensor.shape)) or "none"
-        measures = _measures(tensor.statistics) if tensor.statistics else ()
+        found = report.statistics.get(tensor.path)
+        measures = _measures(found) if found else ()
         where = (f"{tensor.offset:#x}", number(tensor.length))
         rows.append((tensor.path, tensor.name or "-", shape, *where, *measures))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

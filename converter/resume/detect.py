@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.layouts.trainer import STATE_TENSORS, model_tensors
+from converter.snapshot import ELEMENT_BYTES, Array, Optimizer, Snapshot, elements
 from ggcp_schema import Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.source import BLOCK_BYTES
 from ggcp_schema.order import Order, paths
 from ggcp_schema.tensor import element_count
-
-ELEMENT_BYTES = 4
 
 SAMPLE_BYTES = 1 << 16
 """How much of each tensor is looked at when a sample will do."""
@@ -35,8 +33,22 @@ MARGIN = 0.99
 NOISE = 1e-9
 """A spread of log v, for each element, up to which all are equal: that much is rounding."""
 
+CONTINUED = {
+    OptimizerType.ADAM: ("first_moments", "second_moments"),
+    OptimizerType.LBFGS: (
+        "current_parameters",
+        "previous_parameters",
+        "current_gradients",
+        "previous_gradients",
+        "search_direction",
+        "memory_s",
+        "memory_y",
+    ),
+}
+"""The vectors over all parameters from which a trainer goes on."""
+
 NOT_FLAT = ("past_loss_values", "memory_alpha", "memory_ys")
-"""Members of the optimizer's state that do not run over the parameters."""
+"""What it goes on from that does not run over the parameters."""
 
 Slices = dict[str, tuple[int, int]]
 """For each tensor's path where it starts and stops in a flat vector, in elements."""
@@ -68,37 +80,38 @@ class Finding:
         return ", ".join(self.evidence)
 
 
-def slices(container: Any, order: Order) -> Slices:
-    """Return where each tensor of the model stands in a flat vector of that order."""
-    counts = {
-        path: element_count(record.shape) for path, _name, record in model_tensors(container.model)
-    }
+def slices(weights: Mapping[str, Array], block_count: int, order: Order) -> Slices:
+    """Return where each tensor of a model stands in a flat vector of that order."""
     result: Slices = {}
     start = 0
-    for path in paths(order, container.hyperparameters.block_count):
-        result[path] = (start, start + counts[path])
-        start += counts[path]
+    for path in paths(order, block_count):
+        stop = start + element_count(weights[path].shape)
+        result[path] = (start, stop)
+        start = stop
     return result
 
 
-def find_order(container: Any, *, thorough: bool) -> Finding:
-    """Find the order of a training checkpoint.
+def find_order(snapshot: Snapshot, *, thorough: bool) -> Finding:
+    """Find the order in which the optimizer's vectors stand in a training checkpoint.
 
     Args:
-        container: a parsed training checkpoint.
+        snapshot: a model with the state of its optimizer, as they were read.
         thorough: whether everything is read, not only a sample of each tensor.
     """
-    every = {order: slices(container, order) for order in Order}
-    state = container.optimizer.state
+    weights, optimizer = snapshot.weights, snapshot.required_optimizer
+    blocks = snapshot.hyperparameters.block_count
+    every = {order: slices(weights, blocks, order) for order in Order}
+    vectors = optimizer.vectors
     limit = None if thorough else SAMPLE_BYTES
-    if container.optimizer.type == OptimizerType.LBFGS:
-        candidates, evidence = _nearest(container, state.current_parameters.data, every, limit)
-    elif "parameters" in state:
-        candidates, evidence = _equal(container, state.parameters.data, every, limit)
+    if optimizer.type is OptimizerType.LBFGS:
+        found = _nearest(weights, vectors["current_parameters"].span, every, limit)
+    elif "parameters" in vectors:
+        found = _equal(weights, vectors["parameters"].span, every, limit)
     else:
-        candidates, evidence = _from_moments(state.second_moments.data, every, limit)
-    indifferent = _alike(container, list(every.values()))
-    settled = indifferent or _alike(container, [every[order] for order in candidates])
+        found = _from_moments(vectors["second_moments"].span, every, limit)
+    candidates, evidence = found
+    indifferent = _alike(optimizer, list(every.values()))
+    settled = indifferent or _alike(optimizer, [every[order] for order in candidates])
     return Finding(candidates, evidence, settled, indifferent)
 
 
@@ -106,19 +119,15 @@ _Found = tuple[tuple[Order, ...], tuple[str, ...]]
 """The candidates, and the evidence in words."""
 
 
-def part(span: Span, start: int, stop: int) -> Span:
-    """Return the elements from ``start`` to ``stop`` of a flat vector."""
-    offset = span.offset + ELEMENT_BYTES * start
-    return Span(span.source, offset, ELEMENT_BYTES * (stop - start), (stop - start,))
-
-
 def flat_vectors(data: Span, parameter_count: int) -> Iterator[Span]:
     """Yield the flat vectors in the data of a member of the state: one, or L-BFGS' corrections."""
     for start in range(0, data.length // ELEMENT_BYTES, parameter_count):
-        yield part(data, start, start + parameter_count)
+        yield elements(data, start, start + parameter_count)
 
 
-def _pairs(one: Span, other: Span, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+def _blocks_of_both(
+    one: Span, other: Span, limit: int | None = None
+) -> Iterator[tuple[bytes, bytes]]:
     length = one.length if limit is None else min(limit, one.length)
     for done in range(0, length, BLOCK_BYTES):
         count = min(BLOCK_BYTES, length - done)
@@ -128,48 +137,44 @@ def _pairs(one: Span, other: Span, limit: int | None = None) -> Iterator[tuple[b
         )
 
 
-def _alike(container: Any, ways: list[Slices]) -> bool:
+def _alike(optimizer: Optimizer, ways: list[Slices]) -> bool:
     """Tell whether each tensor gets the same bytes of every vector, whichever way it is cut."""
     if not ways:
         return False
     first, *others = ways
-    members = STATE_TENSORS[OptimizerType(container.optimizer.type)]
     return all(
         other == first
         or all(
             one == another
-            for member in members
-            if member not in NOT_FLAT
-            for x in flat_vectors(container.optimizer.state[member].data, container.parameter_count)
+            for member in CONTINUED[optimizer.type]
+            for x in flat_vectors(optimizer.vectors[member].span, optimizer.parameter_count)
             for path, place in first.items()
             if place != other[path]
-            for one, another in _pairs(part(x, *place), part(x, *other[path]))
+            for one, another in _blocks_of_both(elements(x, *place), elements(x, *other[path]))
         )
         for other in others
     )
 
 
-def _weights(container: Any) -> dict[str, Span]:
-    return {path: record.data for path, _name, record in model_tensors(container.model)}
-
-
-def _equal(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
-    weights = _weights(container)
+def _equal(
+    weights: Mapping[str, Array], x: Span, every: Mapping[Order, Slices], limit: int | None
+) -> _Found:
     candidates = tuple(
         order
         for order, where in every.items()
         if all(
             one == other
             for path, place in where.items()
-            for one, other in _pairs(weights[path], part(x, *place), limit)
+            for one, other in _blocks_of_both(weights[path].span, elements(x, *place), limit)
         )
     )
     names = _names(candidates) if candidates else "no order"
     return candidates, (f"x holds the model's tensors in {names}",)
 
 
-def _nearest(container: Any, x: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
-    weights = _weights(container)
+def _nearest(
+    weights: Mapping[str, Array], x: Span, every: Mapping[Order, Slices], limit: int | None
+) -> _Found:
     distances = {order: _distance(weights, x, where, limit) for order, where in every.items()}
     candidates = _smallest(distances)
     figures = ", ".join(f"{o.value} {distance:.4g}" for o, distance in distances.items())
@@ -178,14 +183,14 @@ def _nearest(container: Any, x: Span, every: Mapping[Order, Slices], limit: int 
     )
 
 
-def _distance(weights: Mapping[str, Span], x: Span, where: Slices, limit: int | None) -> float:
+def _distance(weights: Mapping[str, Array], x: Span, where: Slices, limit: int | None) -> float:
     """Return the sum of the squared differences; a single one counts as 1 at most.
 
     So what is not a number, or is far out, counts the same in all orders.
     """
     total = 0.0
     for path, place in where.items():
-        for pair in _pairs(weights[path], part(x, *place), limit):
+        for pair in _blocks_of_both(weights[path].span, elements(x, *place), limit):
             if pair[0] == pair[1]:
                 continue
             one, other = (np.frombuffer(block, "<f4") for block in pair)
@@ -225,7 +230,7 @@ class _Spread:
 
 def _from_moments(v: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
     cuts = sorted({cut for where in every.values() for pair in where.values() for cut in pair})
-    measured = {start: _measure(part(v, start, stop), limit) for start, stop in pairwise(cuts)}
+    measured = {start: _measure(elements(v, start, stop), limit) for start, stop in pairwise(cuts)}
     total = sum(spread.count for _zeros, spread in measured.values())
     if not total:
         return tuple(Order), ("nothing above zero was read in v",)
@@ -249,7 +254,7 @@ def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
     """Return how many elements are zero, and the spread of the others."""
     zeros, spread = 0, _Spread()
     if limit is not None:
-        span = part(span, 0, min(span.length, limit) // ELEMENT_BYTES)
+        span = elements(span, 0, min(span.length, limit) // ELEMENT_BYTES)
     for block in span.blocks():
         values: npt.NDArray[Any] = np.frombuffer(block, "<f4")
         zeros += values.size - int(np.count_nonzero(values))

@@ -6,69 +6,63 @@ Reordering is no arithmetic: a vector in another order is a list of spans of the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from converter.gguf_io import keys
-from converter.layouts.trainer import STRING, U64
-from converter.plan import Computed, Metadata, Part
-from converter.resume.detect import ELEMENT_BYTES, NOT_FLAT, Slices, flat_vectors, part, slices
+from converter.resume.detect import CONTINUED, NOT_FLAT, flat_vectors, slices
+from converter.snapshot import (
+    ELEMENT_BYTES,
+    Array,
+    Computed,
+    Gradients,
+    Resumption,
+    Snapshot,
+    elements,
+)
 from ggcp_schema import Span
-from ggcp_schema.order import Order, paths
+from ggcp_schema.order import paths
 
 
-@dataclass(frozen=True)
-class Resumption:
-    """How the optimizer's vectors are written.
+def rearranged(snapshot: Snapshot, resumption: Resumption) -> Snapshot:
+    """Return a training checkpoint whose optimizer goes on as a Resumption says.
 
-    Attributes:
-        stored: the order in the checkpoint.
-        target: the order in the GGUF.
-        rows: n_ctx · n_batch, by which the first moments are divided, and the second by its
-            square; 1 leaves them as they are.
+    Args:
+        snapshot: as it was read.
+        resumption: the order of its vectors, the one they are to have, and their scale.
     """
+    optimizer, blocks = snapshot.required_optimizer, snapshot.hyperparameters.block_count
+    stored = slices(snapshot.weights, blocks, resumption.stored)
+    target = tuple(paths(resumption.target, blocks))
+    divisors = {
+        "first_moments": float(resumption.rows),
+        "second_moments": float(resumption.rows) ** 2,
+    }
 
-    stored: Order
-    target: Order
-    rows: int = 1
-
-    @property
-    def metadata(self) -> tuple[Metadata, ...]:
-        """What the GGUF says of it, in ggcp's own namespace."""
-        return (
-            Metadata(keys.GGCP_PARAMETER_ORDER, STRING, self.target.value),
-            Metadata(keys.GGCP_STORED_PARAMETER_ORDER, STRING, self.stored.value),
-            Metadata(keys.GGCP_GRADIENT_ROWS, U64, self.rows),
-        )
-
-
-class Rearrangement:
-    """Writes the vectors of the optimizer as a Resumption says."""
-
-    def __init__(self, container: Any, resumption: Resumption) -> None:
-        self._stored: Slices = slices(container, resumption.stored)
-        self._target = list(paths(resumption.target, container.hyperparameters.block_count))
-        self._parameter_count = container.parameter_count
-        self._divisors = {
-            "first_moments": float(resumption.rows),
-            "second_moments": float(resumption.rows) ** 2,
-        }
-
-    def __call__(self, member: str, data: Span) -> tuple[Part, ...]:
-        """Return the parts of a member of the optimizer's state."""
-        if member in NOT_FLAT:
-            return (data,)
+    def in_target_order(member: str, array: Array) -> Array:
         spans = _joined(
-            part(vector, *self._stored[path])
-            for vector in flat_vectors(data, self._parameter_count)
-            for path in self._target
+            elements(vector, *stored[path])
+            for vector in flat_vectors(array.span, optimizer.parameter_count)
+            for path in target
         )
-        divisor = self._divisors.get(member, 1.0)
+        divisor = divisors.get(member, 1.0)
         if divisor == 1:
-            return tuple(spans)
-        return tuple(Computed(span.length, _Divided(span, divisor)) for span in spans)
+            return Array(array.shape, tuple(spans))
+        return Array(
+            array.shape, tuple(Computed(span.length, _Divided(span, divisor)) for span in spans)
+        )
+
+    vectors = {
+        member: array if member in NOT_FLAT else in_target_order(member, array)
+        for member, array in optimizer.vectors.items()
+        if member in (*CONTINUED[optimizer.type], *NOT_FLAT)
+    }
+    gradients = Gradients.MEAN if optimizer.is_scaled else optimizer.gradients
+    return replace(
+        snapshot,
+        optimizer=replace(optimizer, vectors=vectors, gradients=gradients),
+        resumption=resumption,
+    )
 
 
 def _joined(spans: Iterator[Span]) -> Iterator[Span]:

@@ -1,17 +1,23 @@
-"""Brings a plan to the disk: written, verified where asked, whole or not at all."""
+"""Writes a plan to a file, checks it, and says what in it is no finite number."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.gguf_io.writer import write
-from converter.plan import Plan
-from converter.progress import Progress, silent
+from converter.numeric.encode import Encoding, Tally
+from converter.plan import Plan, PlannedTensor
+from converter.progress import LOGGER, Progress, silent
+from converter.snapshot import Computed
 from ggcp_schema import Source
+from ggcp_schema.tensor import element_count
+
+MOST_REPORTED = 10
+"""Tensors that are named in the notes; of the others only the number is given."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,14 @@ class Writing:
     verify: bool = False
     progress: Progress = silent
 
+    def output(self, path: str | os.PathLike[str], sources: tuple[Source, ...]) -> Output:
+        """Return a file to write, which is none of the open ``sources``.
+
+        Raises:
+            ConversionError: the name is taken, is one of the sources', or cannot be written.
+        """
+        return Output(path, force=self.force, inputs=sources, sync=self.sync)
+
 
 @dataclass(frozen=True)
 class Written:
@@ -46,61 +60,72 @@ class Written:
     length: int
 
 
-def carry_out(
-    plan: Plan,
-    source: Source,
-    path: str | os.PathLike[str],
-    writing: Writing,
-    inputs: tuple[str | os.PathLike[str] | Source, ...] = (),
-    others: tuple[Source, ...] = (),
-) -> Written:
+def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:
     """Write a plan to a file.
 
     Args:
         plan: what to write.
-        source: the file from which the plan is made.
-        path: name of the file.
+        sources: the open files that it reads.
+        output: the file, not yet open.
         writing: how.
-        inputs: files that must not be written to.
-        others: further open files from which it is made.
 
     Raises:
-        ConversionError: the name is taken or an input's, the disk refuses, or what was written is
-            not what was planned.
-        FormatError: the source or another file was written to in the meantime.
+        ConversionError: the disk refuses, or what was written is not what was planned.
+        FormatError: one of the sources was written to in the meantime.
     """
-    sources = (source, *others)
-    inputs = (*inputs, *sources)
-    with Output(path, force=writing.force, inputs=inputs, sync=writing.sync) as output:
+    with output:
         with writing.progress("Writing", plan.length) as count:
             length = write(plan, output, count)
-        _require_unchanged(sources)
         if writing.verify:
-            with writing.progress("Verifying", plan.length) as count, output.source() as written:
-                require_same(plan, written, count)
-            _require_unchanged(sources)
+            _require_as_planned(plan, output, writing.progress)
+        for source in sources:
+            source.check_unchanged()
         output.commit()
-    return Written(os.fspath(path), len(plan.tensors), length)
+    return Written(output.path, len(plan.tensors), length)
 
 
-def _require_unchanged(sources: tuple[Source, ...]) -> None:
-    for source in sources:
-        source.check_unchanged()
+def _require_as_planned(plan: Plan, output: Output, progress: Progress) -> None:
+    from converter.gguf_io.comparison import differences, read_made  # only where it is asked for
+
+    with progress("Verifying", plan.length) as count, output.source() as written:
+        for difference in differences(plan, read_made(written), count):
+            raise ConversionError(
+                output.path,
+                expected="the file to be what was planned",
+                found=f"a difference: {difference}",
+                hint="nothing was kept; the disk may be failing, so write to another one",
+            )
 
 
-def require_same(plan: Plan, written: Source, count: Callable[[int], object]) -> None:
-    """Make sure that a file is what was planned.
+def warn_of_not_finite(plan: Plan, origin: str) -> None:
+    """Say which tensors of a plan that was written hold NaN or infinities, and how many.
 
-    Raises:
-        ConversionError: it is not; the first difference is named.
+    Args:
+        plan: the plan.
+        origin: where its values come from, such as ``the checkpoint``.
     """
-    from converter.gguf_io.comparison import differences  # only where it is asked for
-    from converter.gguf_io.reader import read_gguf
+    lines = []
+    for tensor, tally in _tallies(plan):
+        count = element_count(tensor.shape)
+        if tally.nans or tally.infinities:
+            lines.append(
+                f"{tensor.name}: {tally.nans} NaN and {tally.infinities} infinite of "
+                f"{count} values, as in {origin}"
+            )
+        if tally.lost:
+            lines.append(
+                f"{tensor.name}: {tally.lost} of {count} values are finite in "
+                f"{origin} but not as {tensor.type.name}; --outtype f32 keeps them"
+            )
+    for line in lines[:MOST_REPORTED]:
+        LOGGER.warning("%s", line)
+    if len(lines) > MOST_REPORTED:
+        LOGGER.warning("and %d more lines like these", len(lines) - MOST_REPORTED)
 
-    for difference in differences(plan, read_gguf(written), count):
-        raise ConversionError(
-            written.label or "output",
-            expected="the file to be what was planned",
-            found=f"a difference: {difference}",
-            hint="nothing was kept; the disk may be failing, so write to another one",
-        )
+
+def _tallies(plan: Plan) -> Iterator[tuple[PlannedTensor, Tally]]:
+    """Yield each tensor that was encoded, with what in it was not finite."""
+    for tensor in plan.tensors:
+        for part in tensor.parts:
+            if isinstance(part, Computed) and isinstance(part.make, Encoding):
+                yield tensor, part.make.tally

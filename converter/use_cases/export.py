@@ -1,4 +1,4 @@
-"""The use case: a checkpoint becomes a GGUF that today's engines run."""
+"""The use case: a checkpoint becomes a model, or a LoRA an adapter, that today's engines run."""
 
 from __future__ import annotations
 
@@ -6,142 +6,140 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from gguf import GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFValueType, Keys
 
-from converter.errors import ConversionError
-from converter.inputs.rescue import require_whole, rescued
-from converter.layouts.general import describe_model, output_path, read_general
-from converter.layouts.inference import (
-    ModelFacts,
-    head_dimension,
-    model_plan,
-    rotates_in_part,
-)
-from converter.layouts.lora_trainer import is_lora
-from converter.layouts.trainer import trained_context_length
+from converter.errors import ConversionError, OptionsError
+from converter.gguf_io.reader import Gguf, read_gguf
+from converter.inputs import Opened, open_checkpoint
+from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_norms
+from converter.layouts.general import default_name, describe_model, output_path, read_general
+from converter.layouts.inference import Choices, model_plan, require_that_it_runs
+from converter.layouts.merged import merge_plan
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
-from converter.plan import Plan
+from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
-from converter.use_cases.carry_out import Writing, Written, carry_out
+from converter.snapshot import Snapshot
+from converter.use_cases.carry_out import (
+    MOST_REPORTED,
+    Writing,
+    Written,
+    carry_out,
+    warn_of_not_finite,
+)
 from converter.use_cases.convert import epsilon_or_assumed
-from converter.use_cases.not_finite import MOST_REPORTED, tell_what_is_not_finite
 from converter.vocabulary import read_vocabulary
-from ggcp_schema import Checkpoint, parse
+from ggcp_schema import Source
 from ggcp_schema.tensor import element_count
+
+Name = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user says of the model that the checkpoint does not.
+    """What the user says of the result that the checkpoint does not.
 
     Attributes:
-        vocabulary: the file that holds the vocabulary.
+        vocabulary: the file that holds the vocabulary; for a model, not for a LoRA.
         context_length: tokens that the model takes at once; None for that of the training.
         epsilon: the epsilon of the RMS norms; None for 1e-5.
-        outtype: ``f32``, ``f16``, ``bf16`` or ``q8_0``.
+        outtype: ``f32``, ``f16``, ``bf16`` or ``q8_0``, for an adapter one of the first two; None
+            for F32, and with a base for the types of the base.
         model_name: the model's name; None to take it from ``metadata`` or the checkpoint's name.
         metadata: a JSON file with keys ``general.*``; None for none.
         rescue: whether a damaged checkpoint is exported if its model is there, all of it or all but
             the end of the last layer's w3.
+        base: for a LoRA, the model that it was trained on, a GGUF: the result is that model with
+            the changes added; None for an adapter.
     """
 
-    vocabulary: str | os.PathLike[str]
+    vocabulary: Name | None = None
     context_length: int | None = None
     epsilon: float | None = None
-    outtype: str = "f32"
+    outtype: str | None = None
     model_name: str | None = None
-    metadata: str | os.PathLike[str] | None = None
+    metadata: Name | None = None
     rescue: bool = False
+    base: Name | None = None
 
 
-@contextlib.contextmanager
-def open_model(
-    source: str | os.PathLike[str], *, rescue: bool
-) -> Iterator[tuple[Checkpoint, Any, int | None]]:
-    """Open a training checkpoint for its model.
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with the open files that it reads.
 
-    Yields:
-        The checkpoint, a container whose model is whole, and the number of missing values that
-        ``rescued`` returns; None for a whole file.
-
-    Raises:
-        FormatError: the checkpoint is damaged; with ``rescue``, in a way that takes its model.
-        ConversionError: it is a LoRA checkpoint.
+    Attributes:
+        plan: what is to be written.
+        sources: the open files: the checkpoint and whatever else was read.
+        path: name of the file to write.
+        origin: where its values come from, in words.
     """
-    with parse(source, partial=True) as checkpoint:
-        if is_lora(checkpoint.container):
-            raise ConversionError(
-                source,
-                expected="a training checkpoint (ggcp), which holds a model",
-                found="a LoRA checkpoint (ggcl)",
-                hint="it holds only what finetune changed in another model: without --vocab it "
-                "becomes an adapter, with --merge BASE.gguf a whole model",
-            )
-        if rescue:
-            yield checkpoint, *rescued(checkpoint)
-        else:
-            require_whole(checkpoint)
-            yield checkpoint, checkpoint.container, None
+
+    plan: Plan
+    sources: tuple[Source, ...]
+    path: str
+    origin: str
+
+
+_OF_A_MODEL = {
+    "vocabulary": "--vocab",
+    "context_length": "--context-length",
+    "epsilon": "--eps",
+    "model_name": "--model-name",
+    "metadata": "--metadata",
+    "rescue": "--rescue",
+}
+"""What only a model takes, and the options of the command line that say it."""
+
+
+NO_MODEL = {
+    "expected": "a training checkpoint (ggcp), which holds a model",
+    "found": "a LoRA checkpoint (ggcl)",
+    "hint": "it holds only what finetune changed in another model: without --vocab it becomes an "
+    "adapter, with --merge BASE.gguf a whole model",
+}
+"""What is wrong where a model is asked of a LoRA."""
 
 
 @contextlib.contextmanager
-def prepared(
-    source: str | os.PathLike[str], path: str | os.PathLike[str], options: ExportOptions
-) -> Iterator[tuple[Checkpoint, Plan, str]]:
-    """Plan an export, and tell the user through the logger what it rests on.
+def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepared]:
+    """Plan an export, keep its files open, and tell the user through the logger what it rests on.
 
     Args:
         source: the checkpoint.
         path: the GGUF to write; a folder, or a name with ``{ftype}``, is filled in.
         options: what is not in the checkpoint.
 
-    Yields:
-        The open checkpoint, the plan, and the name of the file to write.
-
     Raises:
-        FormatError: the checkpoint, the vocabulary or the metadata cannot be read.
+        OptionsError: the options do not go together, or with this kind of file.
+        FormatError: a file cannot be read or is damaged, or the base does not fit.
         ConversionError: the context length is not known, or no engine could run the model.
     """
-    outtype = OUTTYPES[options.outtype]
-    given = read_general(options.metadata) if options.metadata is not None else {}
-    with open_model(source, rescue=options.rescue) as (checkpoint, container, missing):
-        hyperparameters = container.hyperparameters
-        _require_that_it_runs(source, hyperparameters)
-        vocabulary = read_vocabulary(
-            options.vocabulary, token_count=hyperparameters.vocabulary_size
-        )
-        general = describe_model(source, given, options.model_name)
-        facts = ModelFacts(
-            context_length=options.context_length or _context_length(source, container),
-            epsilon=epsilon_or_assumed(options.epsilon, "export"),
-            outtype=outtype,
-            general=general,
-            tokenizer=vocabulary.metadata,
-            missing=missing,
-        )
-        if rotates_in_part(hyperparameters):
-            LOGGER.warning(
-                "only %d of the %d dimensions of a head are rotated: exact in llama.cpp through "
-                "rope_freqs.weight, which transformers ignores: its results will be wrong",
-                hyperparameters.rope_dimension_count,
-                head_dimension(hyperparameters),
-            )
-        plan = model_plan(container, facts)
-        _tell_what_falls_back(plan, outtype)
-        count = sum(element_count(tensor.shape) for tensor in plan.tensors)
-        yield checkpoint, plan, output_path(path, general, count, outtype)
+    if options.base is not None:
+        _refuse_options_of_a_model(source, options, merge=True)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_checkpoint(source))
+        if options.base is not None:
+            require_lora(opened, source)
+            _require_outtype(source, options, "a merged model", tuple(OUTTYPES))
+            snapshot = opened.snapshot()
+            base = stack.enter_context(Source.open(options.base))
+            plan = merge_plan(snapshot, read_base(base), outtype=options.outtype)
+            yield _of_a_lora(plan, (opened.source, base), path)
+        elif opened.lora:
+            _refuse_options_of_a_model(source, options, merge=False)
+            _require_outtype(source, options, "an adapter", ADAPTER_OUTTYPES)
+            snapshot = opened.snapshot()
+            plan = adapter_plan(snapshot, outtype=options.outtype or "f32")
+            warn_of_norms(snapshot)
+            yield _of_a_lora(plan, (opened.source,), path)
+        else:
+            yield _model(opened, path, options, stack)
 
 
 def export(
-    source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
-    options: ExportOptions,
-    *,
-    writing: Writing | None = None,
+    source: Name, path: Name, options: ExportOptions, *, writing: Writing | None = None
 ) -> Written:
-    """Export the model of a checkpoint to a GGUF that llama.cpp and others run.
+    """Export the model of a checkpoint, or a LoRA, to a GGUF that llama.cpp and others run.
 
     Args:
         source: the checkpoint.
@@ -150,58 +148,172 @@ def export(
         writing: how the file is written.
 
     Raises:
-        FormatError: the checkpoint, the vocabulary or the metadata cannot be read.
+        OptionsError: the options do not go together, or with this kind of file.
+        FormatError: a file cannot be read or is damaged, or the base does not fit.
         ConversionError: the GGUF cannot be written, the context length is not known, or no engine
             could run the model.
     """
-    inputs = [source, options.vocabulary]
-    if options.metadata is not None:
-        inputs.append(options.metadata)
-    with prepared(source, path, options) as (checkpoint, plan, name):
-        written = carry_out(
-            plan, checkpoint.source, name, writing or Writing(), inputs=tuple(inputs)
-        )
-        tell_what_is_not_finite(plan, "the checkpoint")
+    writing = writing or Writing()
+    with prepared(source, path, options) as work:
+        output = writing.output(work.path, work.sources)
+        written = carry_out(work.plan, work.sources, output, writing)
+        warn_of_not_finite(work.plan, work.origin)
         return written
 
 
-def _require_that_it_runs(source: str | os.PathLike[str], hyperparameters: Any) -> None:
-    dimension = head_dimension(hyperparameters)
-    if dimension % 2:
-        expected, found = "heads of an even dimension", f"{dimension} (n_embd / n_head)"
-    elif not hyperparameters.block_count:
-        expected, found = "at least one layer", "none (n_layer)"
-    else:
-        return
-    raise ConversionError(
+def export_lora(
+    source: Name,
+    path: Name,
+    *,
+    base: Name | None = None,
+    outtype: str | None = None,
+    writing: Writing | None = None,
+) -> Written:
+    """Write an adapter, or with ``base`` a merged model: ``export`` without a vocabulary.
+
+    Raises:
+        FormatError: a file cannot be read or is damaged, or the base does not fit.
+        ConversionError: the checkpoint is none of finetune, or the output cannot be written.
+    """
+    return export(source, path, ExportOptions(base=base, outtype=outtype), writing=writing)
+
+
+def _refuse_options_of_a_model(source: Name, options: ExportOptions, *, merge: bool) -> None:
+    of = "--merge" if merge else "a LoRA checkpoint"
+    reason = (
+        "the model takes everything but its weights from BASE.gguf"
+        if merge
+        else "an adapter takes it from the model that it is used with"
+    )
+    for name, option in _OF_A_MODEL.items():
+        if getattr(options, name) not in (None, False):
+            raise OptionsError(
+                source,
+                usage=f"{option} does not go with {of}: {reason}",
+                **NO_MODEL,
+            )
+
+
+def require_lora(opened: Opened, source: Name) -> None:
+    """Make sure that a file can be merged into a base.
+
+    Raises:
+        ConversionError: it is no LoRA.
+    """
+    if not opened.lora:
+        raise ConversionError(
+            source,
+            expected="a LoRA checkpoint (ggcl), as finetune wrote them",
+            found="a training checkpoint (ggcp), which is a whole model",
+            hint="export it without --merge",
+        )
+
+
+def _require_outtype(
+    source: Name, options: ExportOptions, what: str, known: tuple[str, ...]
+) -> None:
+    if options.outtype not in (None, *known):
+        names = " or ".join(known)
+        raise OptionsError(
+            source,
+            usage=f"--outtype {options.outtype} does not go with {what}: give {names}",
+            expected=f"--outtype {names} for {what}",
+            found=str(options.outtype),
+            hint="give one of these, or leave --outtype out",
+        )
+
+
+def read_base(source: Source) -> Gguf:
+    """Read the base model of a merge.
+
+    Raises:
+        FormatError: it is no GGUF, or is damaged.
+    """
+    return read_gguf(
         source,
-        expected=expected,
-        found=found,
-        hint="llama.cpp aborts on such a model; ggcp convert keeps it for the trainers",
+        damaged="the file is damaged, or not a model that this program can read; give another copy",
+        other="give the base model as a GGUF; llama.cpp's converters make one of older or other "
+        "files",
     )
 
 
-def _context_length(source: str | os.PathLike[str], container: Any) -> int:
-    training = container.training
-    length = trained_context_length(container.training)
+def _of_a_lora(plan: Plan, sources: tuple[Source, ...], path: Name) -> Prepared:
+    """Return the work; in a folder the file is named after the checkpoint, its size and type."""
+    kinds = [tensor.type for tensor in plan.tensors if len(tensor.shape) > 1]
+    most = max(OUTTYPES.values(), key=lambda outtype: kinds.count(outtype.type))
+    name = default_name(sources[0].label or "")
+    general = (Metadata(Keys.General.NAME, GGUFValueType.STRING, name),)
+    path = output_path(path, general, _element_count(plan), most)
+    return Prepared(plan, sources, path, "the input")
+
+
+def _element_count(plan: Plan) -> int:
+    return sum(element_count(tensor.shape) for tensor in plan.tensors)
+
+
+def _model(
+    opened: Opened, path: Name, options: ExportOptions, stack: contextlib.ExitStack
+) -> Prepared:
+    if options.vocabulary is None:
+        raise OptionsError(
+            opened.source.label or "checkpoint",
+            usage="the following arguments are required: --vocab",
+            expected="a vocabulary, which the checkpoint does not hold",
+            found="none",
+            hint="give the file that was the trainer's --vocab-model",
+        )
+    _require_outtype(opened.source.label or "", options, "a model", tuple(OUTTYPES))
+    sources = [opened.source]
+    general = {}
+    if options.metadata is not None:
+        sources.append(stack.enter_context(Source.open(options.metadata)))
+        general = read_general(sources[-1])
+    outtype = OUTTYPES[options.outtype or "f32"]
+    snapshot = opened.model(rescue=options.rescue)
+    sizes = snapshot.hyperparameters
+    require_that_it_runs(snapshot)
+    sources.append(stack.enter_context(Source.open(options.vocabulary)))
+    vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
+    choices = Choices(
+        general=describe_model(snapshot.file, general, options.model_name),
+        context_length=options.context_length or _trained_context_length(snapshot),
+        epsilon=epsilon_or_assumed(options.epsilon, "export"),
+        outtype=outtype,
+        tokenizer=vocabulary.metadata,
+    )
+    if sizes.rotates_in_part:
+        LOGGER.warning(
+            "only %d of the %d dimensions of a head are rotated: exact in llama.cpp through "
+            "rope_freqs.weight, which transformers ignores: its results will be wrong",
+            sizes.rope_dimension_count,
+            sizes.head_dimension,
+        )
+    plan = model_plan(snapshot, choices)
+    _warn_of_fallbacks(plan, outtype)
+    path = output_path(path, choices.general, _element_count(plan), outtype)
+    return Prepared(plan, tuple(sources), path, "the checkpoint")
+
+
+def _trained_context_length(snapshot: Snapshot) -> int:
+    counters, length = snapshot.counters, snapshot.context_length
     if length is None:
         raise ConversionError(
-            source,
+            snapshot.file,
             expected="training counters whose tokens are a multiple of the samples, which gives "
             "the context length",
-            found=f"{training.token_count} tokens, {training.sample_count} samples",
+            found=f"{counters.token_count} tokens, {counters.sample_count} samples",
             hint="give the trainer's --ctx (128 by default) with --context-length",
         )
     LOGGER.info(
         "context length %d: %d tokens / %d samples of the training (-c for another)",
         length,
-        training.token_count,
-        training.sample_count,
+        counters.token_count,
+        counters.sample_count,
     )
     return length
 
 
-def _tell_what_falls_back(plan: Plan, outtype: Outtype) -> None:
+def _warn_of_fallbacks(plan: Plan, outtype: Outtype) -> None:
     matrices = [tensor for tensor in plan.tensors if len(tensor.shape) > 1]
     fallen = [t.name for t in matrices if stored_type(t.shape, outtype) is not outtype.type]
     if fallen:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from converter.gguf_io import keys
-from converter.gguf_io.comparison import as_made_by_its_version, differences, opened
+from converter.errors import ConversionError
+from converter.gguf_io.comparison import as_made_by_its_version, differences, read_made
 from converter.gguf_io.reader import Gguf
-from converter.layouts.lora_trainer import is_lora
-from converter.layouts.trainer import RMS_EPSILON
+from converter.inputs import Opened, open_checkpoint
+from converter.layouts import adapter, inference, merged, trainer
+from converter.plan import Plan
 from converter.progress import Progress, silent
-from converter.resume.decide import doubts
-from converter.resume.rearrange import Resumption
-from converter.use_cases.convert import plan_conversion
-from converter.use_cases.lora_verification import is_lora_export, verify_lora
-from converter.use_cases.model_verification import is_model, verify_model
-from ggcp_schema import parse
-from ggcp_schema.order import Order
+from converter.resume.decide import contradictions
+from converter.resume.rearrange import rearranged
+from converter.use_cases.export import NO_MODEL, read_base, require_lora
+from converter.vocabulary import read_vocabulary
+from ggcp_schema import Source
+
+Name = str | os.PathLike[str]
+
+
+class _Expected(NamedTuple):
+    """What a GGUF should be, and what contradicts what it says of itself."""
+
+    plan: Plan
+    contradictions: Iterable[str] = ()
 
 
 def verify(
-    source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
-    *,
-    base: str | os.PathLike[str] | None = None,
-    progress: Progress = silent,
+    source: Name, path: Name, *, base: Name | None = None, progress: Progress = silent
 ) -> list[str]:
     """Return one line for each difference between a GGUF and what its checkpoint becomes.
 
@@ -34,38 +41,71 @@ def verify(
     also be an adapter or a merged model, whose base is ``base``.
 
     Raises:
-        FormatError: the checkpoint or the GGUF is damaged.
-        ConversionError: the two, or what is said of them, do not go together.
+        FormatError: a file is damaged, or the base does not fit.
+        ConversionError: a merged model is given without its base, or a base with something else.
     """
-    with opened(path) as made:
-        if is_lora_export(source, made, base):
-            return verify_lora(source, path, made, base, progress)
-        if is_model(made):
-            return verify_model(source, path, made, progress)
-        return _verify_conversion(source, made, progress)
-
-
-def _verify_conversion(source: str | os.PathLike[str], made: Gguf, progress: Progress) -> list[str]:
-    with parse(source) as checkpoint:
-        epsilon = made.value(RMS_EPSILON)
-        resumption = None if is_lora(checkpoint.container) else _resumption(made)
-        found = [] if resumption is None else list(doubts(checkpoint, resumption))
-        plan = plan_conversion(
-            checkpoint,
-            epsilon=epsilon if isinstance(epsilon, float) else None,
-            resumption=resumption,
-        )
-        with progress("Verifying", plan.length) as count:
-            found += differences(as_made_by_its_version(plan, made), made, count)
-        checkpoint.source.check_unchanged()
+    with contextlib.ExitStack() as stack:
+        finished = read_made(stack.enter_context(Source.open(path)))
+        opened = stack.enter_context(open_checkpoint(source))
+        of_lora = opened.lora and (adapter.recognises(finished) or merged.recognises(finished))
+        if base is not None or of_lora:
+            _require_base_where_merged(path, finished, base)
+            require_lora(opened, source)
+        if base is not None:
+            base_model = read_base(stack.enter_context(Source.open(base)))
+            expected = _merged(opened, finished, base_model)
+        elif of_lora:
+            expected = _adapter(opened, finished)
+        elif inference.recognises(finished) and not trainer.recognises(finished):
+            expected = _model(opened, finished)
+        else:
+            expected = _to_resume(opened, finished)
+        found = list(expected.contradictions)
+        with progress("Verifying", expected.plan.length) as count:
+            plan = as_made_by_its_version(expected.plan, finished)
+            found += differences(plan, finished, count)
+        opened.source.check_unchanged()
+        if base is not None:
+            base_model.source.check_unchanged()
     return found
 
 
-def _resumption(made: Gguf) -> Resumption | None:
-    orders = {order.value: order for order in Order}
-    target = orders.get(str(made.value(keys.GGCP_PARAMETER_ORDER)))  # also an array
-    stored = orders.get(str(made.value(keys.GGCP_STORED_PARAMETER_ORDER)))
-    rows = made.value(keys.GGCP_GRADIENT_ROWS)
-    if target is None or stored is None or not isinstance(rows, int) or rows < 1:
-        return None
-    return Resumption(stored, target, rows)
+def _require_base_where_merged(path: Name, finished: Gguf, base: Name | None) -> None:
+    if merged.recognises(finished) != (base is not None):
+        raise ConversionError(
+            path,
+            expected="a merged model to go with --merge" if base else "the base model with it",
+            found="none" if base else "a merged model alone",
+            hint="leave --merge out" if base else "name the base model with --merge BASE.gguf",
+        )
+
+
+def _merged(opened: Opened, finished: Gguf, base: Gguf) -> _Expected:
+    snapshot = opened.snapshot()
+    outtype = merged.stored_outtype(finished, snapshot, base)
+    return _Expected(merged.merge_plan(snapshot, base, outtype=outtype))
+
+
+def _adapter(opened: Opened, finished: Gguf) -> _Expected:
+    outtype = adapter.stored_outtype(finished)
+    return _Expected(adapter.adapter_plan(opened.snapshot(), outtype=outtype))
+
+
+def _model(opened: Opened, finished: Gguf) -> _Expected:
+    if opened.lora:
+        raise ConversionError(opened.source.label or "checkpoint", **NO_MODEL)
+    snapshot = opened.model(rescue=inference.is_rescued(finished))
+    count = snapshot.hyperparameters.vocabulary_size
+    tokenizer = read_vocabulary(finished.source, token_count=count).metadata
+    choices = inference.stored_choices(finished, snapshot, tokenizer)
+    return _Expected(inference.model_plan(snapshot, choices))
+
+
+def _to_resume(opened: Opened, finished: Gguf) -> _Expected:
+    snapshot = opened.snapshot()
+    epsilon = trainer.stored_epsilon(finished)
+    resumption = None if opened.lora else trainer.stored_resumption(finished)
+    if resumption is None:
+        return _Expected(trainer.trainer_plan(snapshot, epsilon=epsilon))
+    plan = trainer.trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
+    return _Expected(plan, contradictions(snapshot, resumption))

@@ -7,7 +7,6 @@ file of 2023 (ggjt, and the older ggmf and ggml) or a SentencePiece model. Tenso
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from converter.vocabulary import ggjt_file, gguf_file, sentencepiece_file
@@ -36,29 +35,28 @@ _NO_VOCABULARY = {
 """First bytes of files that people take for a vocabulary: what each is, and what to do."""
 
 
-def read_vocabulary(path: str | os.PathLike[str], *, token_count: int) -> Vocabulary:
+def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
     """Read the vocabulary of a model of ``token_count`` tokens (C: ``n_vocab``).
 
     Time and memory are bounded, whatever the file claims: at most 64 MiB of it are read.
 
     Raises:
-        FormatError: there is no such file, it is not a regular one, is damaged, holds no vocabulary
-            or another number of tokens; or it is a SentencePiece model and the package that reads
-            it is not installed.
+        FormatError: the file cannot be read, is damaged, holds no vocabulary or another number of
+            tokens; or it is a SentencePiece model and the package that reads it is not installed.
     """
-    with Source.open(path) as source:
-        try:
-            return _read(source, token_count)
-        except FormatError as error:
-            error.file = source.label
-            raise
-        except OSError as error:
-            raise FormatError(
-                file=source.label,
-                expected="a file that can be read",
-                found=f"«{error.strerror or error}»",
-                hint="the disk cannot read the file; copy it to another disk and try again",
-            ) from error
+    source.seek(0)
+    try:
+        return _read(source, token_count)
+    except FormatError as error:
+        error.file = source.label
+        raise
+    except OSError as error:
+        raise FormatError(
+            file=source.label,
+            expected="a file that can be read",
+            found=f"«{error.strerror or error}»",
+            hint="the disk cannot read the file; copy it to another disk and try again",
+        ) from error
 
 
 def _read(source: Source, token_count: int) -> Vocabulary:

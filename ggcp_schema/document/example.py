@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ggcp_schema import build, parse
+from ggcp_schema.checkpoint import build, parse
 from ggcp_schema.document.page import Dump, DumpLine
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.fields import Number

@@ -44,37 +44,37 @@ def target(data: bytes) -> None:
 
 
 def _written(plan: Any) -> None:
-    from converter.gguf_io.comparison import differences, opened
+    from converter.gguf_io.comparison import differences, read_made
     from converter.gguf_io.writer import write
+    from ggcp_schema import Source
 
     output = NullOutput(common.file("output"))
     write(plan, output)  # type: ignore[arg-type] - all that it needs of an Output
-    with opened(output.path) as made:
-        assert list(differences(plan, made)) == []
+    with Source.open(output.path) as written:
+        assert list(differences(plan, read_made(written))) == []
 
 
 def _convert(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.use_cases.convert import decide
+    from converter.inputs import open_checkpoint
+    from converter.use_cases.convert import planned_conversion
     from converter.use_cases.verify import verify
-    from ggcp_schema import parse
 
-    with parse(path) as checkpoint:
-        _written(decide(checkpoint))
+    with open_checkpoint(path) as opened:
+        _written(planned_conversion(opened.snapshot()))
     if chance.random() < 0.1:
         assert verify(path, common.file("output").name) == []
 
 
 def _resume(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.use_cases.convert import ResumeWith, decide
-    from ggcp_schema import parse
+    from converter.inputs import open_checkpoint
+    from converter.use_cases.convert import ResumeWith, planned_conversion
     from ggcp_schema.order import Order
 
     orders = list(Order)
     batch = chance.choice((None, None, 1, 8, 2**32 - 1))
     wanted = ResumeWith(chance.choice(orders), chance.choice((None, *orders)), batch)
-    with parse(path) as checkpoint:
-        plan = decide(checkpoint, epsilon=1e-6, resume_with=wanted)
-        _written(plan)
+    with open_checkpoint(path) as opened:
+        _written(planned_conversion(opened.snapshot(), epsilon=1e-6, resume_with=wanted))
 
 
 def _export(path: str, data: bytes, chance: random.Random) -> None:
@@ -89,21 +89,22 @@ def _export(path: str, data: bytes, chance: random.Random) -> None:
         outtype=chance.choice(OUTTYPES),
         rescue=chance.random() < 0.5,
     )
-    with prepared(path, "/nowhere/out.gguf", options) as (_checkpoint, plan, _name):
-        _written(plan)
+    with prepared(path, "/nowhere/out.gguf", options) as work:
+        _written(work.plan)
 
 
 def _adapter(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.use_cases.lora_export import planned
+    from converter.use_cases.export import ExportOptions, prepared
 
-    with planned(path, outtype=chance.choice((None, "f32", "f16"))) as work:
+    options = ExportOptions(outtype=chance.choice((None, "f32", "f16")))
+    with prepared(path, "/nowhere/out.gguf", options) as work:
         _written(work.plan)
 
 
 def _inspect(path: str, data: bytes, chance: random.Random) -> None:
+    from converter import inspect
     from converter.report.html import as_html
     from converter.report.json import as_json
-    from converter.report.report import inspect
     from converter.report.text import as_text
 
     report = inspect(path, stats=chance.random() < 0.5)

@@ -13,10 +13,10 @@ from fuzz.null import NullOutput
 def seeds() -> Iterator[bytes]:
     """Inputs to start from: what convert, export and merge write, models and vocabularies."""
     from converter.gguf_io.writer import write
-    from converter.use_cases.convert import decide
+    from converter.inputs import open_checkpoint
+    from converter.use_cases.convert import planned_conversion
     from converter.use_cases.export import ExportOptions, prepared
     from fuzz.corpus import lora, models, real, training, vocabulary
-    from ggcp_schema import parse
 
     yield from models()
     yield vocabulary(3)
@@ -24,15 +24,15 @@ def seeds() -> Iterator[bytes]:
     output = common.file("output")
     for data in (training(), lora(), training(0)):
         path = common.file("input").fill(data)
-        with parse(path) as checkpoint:
-            write(decide(checkpoint), NullOutput(output))  # type: ignore[arg-type]
+        with open_checkpoint(path) as opened:
+            write(planned_conversion(opened.snapshot()), NullOutput(output))  # type: ignore[arg-type]
         yield output.content()
     path = common.file("input").fill(training())
     for outtype in ("f32", "f16"):
         tokens = common.file("vocabulary").fill(vocabulary(3))
         options = ExportOptions(tokens, epsilon=1e-5, outtype=outtype)
-        with prepared(path, "/nowhere/out.gguf", options) as (checkpoint, plan, _name):
-            write(plan, NullOutput(output))  # type: ignore[arg-type]
+        with prepared(path, "/nowhere/out.gguf", options) as work:
+            write(work.plan, NullOutput(output))  # type: ignore[arg-type]
         yield output.content()
 
 
@@ -80,15 +80,16 @@ def _check(path: str, training: str, lora: str) -> None:
 
 
 def _merge(path: str, _training: str, lora: str) -> None:
-    from converter.gguf_io.comparison import differences, opened
+    from converter.gguf_io.comparison import differences, read_made
     from converter.gguf_io.writer import write
-    from converter.use_cases.lora_export import planned
+    from converter.use_cases.export import ExportOptions, prepared
+    from ggcp_schema import Source
 
-    with planned(lora, base=path) as work:
+    with prepared(lora, "/nowhere/out.gguf", ExportOptions(base=path)) as work:
         output = NullOutput(common.file("output"))
-        write(work.plan, output)  # type: ignore[arg-type] - all that it needs
-        with opened(output.path) as made:
-            assert list(differences(work.plan, made)) == []
+        write(work.plan, output)  # type: ignore[arg-type] - all that it needs of an Output
+        with Source.open(output.path) as written:
+            assert list(differences(work.plan, read_made(written))) == []
 
 
 def load() -> Any:

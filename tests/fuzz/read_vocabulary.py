@@ -29,9 +29,10 @@ def fresh(chance: random.Random) -> bytes:
 
 def target(data: bytes) -> None:
     """Read a vocabulary of as many tokens as it claims, write it to a GGUF and read it again."""
+    from vocabulary_reading import read_vocabulary
+
     from converter.gguf_io.writer import write
     from converter.plan import Plan
-    from converter.vocabulary import read_vocabulary
 
     path = common.file("input").fill(data)
     found = _read(path, 3)
@@ -45,11 +46,23 @@ def target(data: bytes) -> None:
 
 def _without_ids(vocabulary: Any) -> list[str]:
     """All but the special tokens: a GGUF that names none gets llama.cpp's defaults."""
-    return [repr(item) for item in vocabulary.metadata if not item.key.endswith("_token_id")]
+    return [
+        repr((item.key, item.type, item.element_type, _plain(item)))
+        for item in vocabulary.metadata
+        if not item.key.endswith("_token_id")
+    ]
+
+
+def _plain(item: Any) -> Any:
+    """The elements of an array as a list, whatever sequence they were read into."""
+    if item.element_type is None:
+        return item.value
+    return item.value.tolist() if hasattr(item.value, "tolist") else list(item.value)
 
 
 def _read(path: str, count: int) -> Any:
-    from converter.vocabulary import read_vocabulary
+    from vocabulary_reading import read_vocabulary
+
     from ggcp_schema import FormatError
 
     try:

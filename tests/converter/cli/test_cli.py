@@ -174,7 +174,7 @@ class TestVerify:
         done = run("verify", source, output)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            f"ggcp: {output}: key general.file_type at offset 0x62: expected 4 bytes, found 2 "
+            f"ggcp: {output}: metadata[1].value at offset 0x62: expected 4 bytes, found 2 "
             "bytes and the end of the file; the file is damaged or no GGUF; convert the "
             "checkpoint again\n"
         )

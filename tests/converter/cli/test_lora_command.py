@@ -12,8 +12,8 @@ from gguf import GGUFReader
 from lora_models import base_weights, sizes, write_base
 from reference import checkpoint as reference
 
+from converter import export_lora
 from converter.cli import main
-from converter.use_cases.lora_export import export_lora
 from ggcp_schema.synthetic import SyntheticLora
 
 REAL = "ggcl_v1_adam_1a5f0a30e.bin"

@@ -12,9 +12,9 @@ import pytest
 from gguf import GGUFValueType
 from vocabulary_files import array, gguf, pair, text
 
-from converter.gguf_io.comparison import differences, opened
+from converter.gguf_io.comparison import differences, read_made
 from converter.plan import Metadata, Plan, PlannedTensor
-from ggcp_schema import FormatError
+from ggcp_schema import FormatError, Source
 from ggcp_schema.gguf import MOST_NAME_BYTES
 
 LLAMA = pair("general.architecture", 8, text(b"llama"))
@@ -27,8 +27,8 @@ def found(folder: Path, plan: Plan, *keys: bytes, tensors: tuple[bytes, ...] = (
     path = folder / "made.gguf"
     head = gguf(LLAMA, *keys, tensors=len(tensors)) + b"".join(tensors)
     path.write_bytes(head + bytes(-len(head) % 32))
-    with opened(path) as made:
-        return list(differences(plan, made))
+    with Source.open(path) as made:
+        return list(differences(plan, read_made(made)))
 
 
 def one(folder: Path, expected: Metadata, *keys: bytes) -> list[str]:

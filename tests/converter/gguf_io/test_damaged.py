@@ -12,8 +12,8 @@ from gguf_bytes import ARRAY, STRING, U32, Gguf, Key, Tensor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from converter.gguf_io.comparison import opened as opened_gguf
-from ggcp_schema import FormatError
+from converter.gguf_io.comparison import read_made
+from ggcp_schema import FormatError, Source
 
 HINT = "the file is damaged or no GGUF; convert the checkpoint again"
 SMALL = Gguf(
@@ -37,7 +37,8 @@ def opened(tmp_path: Path) -> Opened:
         path = tmp_path / "damaged.gguf"
         path.write_bytes(data)
         try:
-            with opened_gguf(path):
+            with Source.open(path) as made:
+                read_made(made)
                 return ""
         except FormatError as error:
             return str(error).removeprefix(f"{path}: ").removesuffix(f"; {HINT}")
@@ -166,7 +167,7 @@ def test_alignment_that_is_no_power_of_two(alignment: int, opened: Opened) -> No
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="expected a file to read, found «No such file"):
-        opened_gguf(tmp_path / "none.gguf").__enter__()
+        Source.open(tmp_path / "none.gguf")
 
 
 def test_a_tensor_twice(opened: Opened) -> None:

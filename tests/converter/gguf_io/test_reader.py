@@ -261,8 +261,9 @@ def test_an_alignment_that_is_none(kind: int, value: int, tmp_path: Path) -> Non
     )
 
 
-def test_an_alignment_that_is_an_array(tmp_path: Path) -> None:
-    key = array("general.alignment", 4, 1, struct.pack("<I", 32))
+@pytest.mark.parametrize("kind", [0, 4])
+def test_an_alignment_that_is_an_array(kind: int, tmp_path: Path) -> None:
+    key = array("general.alignment", kind, 1, struct.pack("<I", 32)[: kind or 1])
     assert error_of(model(info(), keys=(key,)), tmp_path) == (
         "general.alignment at offset 0x35: expected a power of two as UINT32, at most 65536, "
         f"found ARRAY; {DAMAGED}"

@@ -17,10 +17,11 @@ from gguf import GGMLQuantizationType, GGUFValueType
 from gguf_bytes import ARRAY, F32, STRING, U32, Gguf, Key, Tensor, read
 
 from converter import ConversionError, Writing, Written
-from converter.gguf_io import comparison
 from converter.disk.output import Output
+from converter.gguf_io import comparison
 from converter.gguf_io.writer import write
-from converter.plan import Computed, Metadata, Plan, PlannedTensor
+from converter.plan import Metadata, Plan, PlannedTensor
+from converter.snapshot import Computed
 from converter.use_cases.carry_out import carry_out
 from ggcp_schema import FormatError, Source, Span
 
@@ -28,8 +29,8 @@ FLOATS = struct.pack("<10f", *range(10))
 
 
 def differences(plan: Plan, path: Path) -> list[str]:
-    with comparison.opened(path) as made:
-        return list(comparison.differences(plan, made))
+    with Source.open(path) as written:
+        return list(comparison.differences(plan, comparison.read_made(written)))
 
 
 @pytest.fixture
@@ -42,6 +43,10 @@ def source(tmp_path: Path) -> Iterator[Source]:
 
 def span(source: Source, start: int, stop: int) -> Span:
     return Span(source, 3 + 4 * start, 4 * (stop - start), (stop - start,))
+
+
+def carried_out(plan: Plan, source: Source, path: Path, writing: Writing) -> Written:
+    return carry_out(plan, (source,), writing.output(path, (source,)), writing)
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ MIXED = struct.pack("<6f", 8, 9, 8, 10, 0, 1)
 @pytest.mark.parametrize("verify", [True, False])
 def test_written_as_planned(verify: bool, plan: Plan, source: Source, folder: Path) -> None:
     output = folder / "out.gguf"
-    written = carry_out(plan, source, output, Writing(verify=verify))
+    written = carried_out(plan, source, output, Writing(verify=verify))
     assert written == Written(str(output), 2, output.stat().st_size)
     tenth = struct.unpack("<f", struct.pack("<f", 0.1))[0]
     assert read(output) == Gguf(
@@ -105,7 +110,7 @@ def changed(gguf: Gguf, name: str, value: Any) -> bytes:
 
 def test_arrays_are_compared(plan: Plan, source: Source, folder: Path) -> None:
     output = folder / "out.gguf"
-    carry_out(plan, source, output, Writing())
+    carried_out(plan, source, output, Writing())
     cases = [
         ("a.texts", (STRING, ["é", "c"]), "key a.texts: expected 3 elements, found 2"),
         ("a.texts", (STRING, ["é", "", "d"]), "key a.texts[2]: expected b'c', found b'd'"),
@@ -125,7 +130,7 @@ def test_arrays_are_compared(plan: Plan, source: Source, folder: Path) -> None:
 
 def test_computed_bytes_are_compared(plan: Plan, source: Source, folder: Path) -> None:
     output = folder / "out.gguf"
-    carry_out(plan, source, output, Writing())
+    carried_out(plan, source, output, Writing())
     whole = output.read_bytes()
     at = whole.index(MIXED) + 13
     (folder / "changed.gguf").write_bytes(whole[:at] + b"\x07" + whole[at + 1 :])
@@ -147,7 +152,7 @@ def test_disk_that_loses_a_bit(
         lambda target, data, offset: write_at(target, bytes([data[0] ^ 1]) + data[1:], offset),
     )
     with pytest.raises(ConversionError) as caught:
-        carry_out(plan, source, folder / "out.gguf", Writing(verify=True))
+        carried_out(plan, source, folder / "out.gguf", Writing(verify=True))
     assert str(caught.value).startswith(
         f"{folder / 'out.gguf'}: expected the file to be what was planned, found a difference: "
         "tensor mixed.weight: the data differ from byte 0x"
@@ -216,7 +221,9 @@ def test_each_span_is_of_its_own_source(
     plan, (first, second), contents = two
     for name in missing:
         monkeypatch.delattr(os, name)
-    carry_out(plan, first, folder / "out.gguf", Writing(verify=True), others=(second,))
+    writing = Writing(verify=True)
+    output = writing.output(folder / "out.gguf", (first, second))
+    carry_out(plan, (first, second), output, writing)
     assert read(folder / "out.gguf").tensors == two_written(contents)
 
 
@@ -258,7 +265,7 @@ def test_plan_that_contradicts_itself(length: int, source: Source, folder: Path)
     """A defect of this program, not of the file."""
     tensor = PlannedTensor("one.weight", (2,), (Computed(length, lambda: [bytes(length)]),))
     with pytest.raises(RuntimeError, match=f"one.weight: {length} bytes, not 8"):
-        carry_out(Plan("llama", (), (tensor,)), source, folder / "out.gguf", Writing())
+        carried_out(Plan("llama", (), (tensor,)), source, folder / "out.gguf", Writing())
     assert list(folder.iterdir()) == []
 
 
@@ -267,5 +274,5 @@ def test_other_types(kind: GGMLQuantizationType, source: Source, folder: Path) -
     data = bytes(range(1, 129 if kind.name == "F16" else 69))
     tensor = PlannedTensor("a.weight", (32, 2), (Computed(len(data), lambda: [data]),), kind)
     plan = Plan("llama", (), (tensor,))
-    carry_out(plan, source, folder / "out.gguf", Writing(verify=True))
+    carried_out(plan, source, folder / "out.gguf", Writing(verify=True))
     assert (folder / "out.gguf").read_bytes().endswith(data + bytes(-len(data) % 32))

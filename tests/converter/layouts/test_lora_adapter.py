@@ -18,9 +18,8 @@ from reference import checkpoint as reference
 from reference.llama import lora_deltas
 from vocabulary_files import pair, text
 
-from converter import ConversionError, Writing, __version__
+from converter import ConversionError, Writing, __version__, export_lora
 from converter.numeric import delta as lora_delta
-from converter.use_cases.lora_export import export_lora
 from converter.use_cases.verify import verify
 from ggcp_schema import FormatError
 from ggcp_schema.synthetic import SyntheticLora
@@ -228,8 +227,8 @@ def test_a_type_that_an_adapter_cannot_have(outtype: str, fixtures: Path, folder
 
 def test_a_training_checkpoint(fixtures: Path, folder: Path) -> None:
     assert refused(folder, fixtures / "v1_adam_one.bin") == (
-        "expected a LoRA checkpoint (ggcl), as finetune wrote them, found a training checkpoint "
-        "(ggcp), which is a whole model; export it without --merge"
+        "expected a vocabulary, which the checkpoint does not hold, found none; give the file that "
+        "was the trainer's --vocab-model"
     )
 
 

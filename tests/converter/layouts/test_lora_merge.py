@@ -27,9 +27,8 @@ from lora_models import (
 )
 from reference import checkpoint as reference
 
-from converter import Writing, __version__
+from converter import Writing, __version__, export_lora
 from converter.numeric import delta as lora_delta
-from converter.use_cases.lora_export import export_lora
 from converter.use_cases.verify import verify
 from ggcp_schema.synthetic import SyntheticLora
 

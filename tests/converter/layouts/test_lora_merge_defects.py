@@ -12,9 +12,8 @@ from gguf_bytes import ARRAY, STRING, Key
 from gguf_bytes import read as read_gguf
 from lora_models import F16, Case, base_weights, case_of, keys, types
 
-from converter import ConversionError, Writing
+from converter import ConversionError, Writing, export_lora
 from converter.numeric import delta as lora_delta
-from converter.use_cases.lora_export import export_lora
 from converter.use_cases.verify import verify
 from ggcp_schema import FormatError
 

@@ -19,9 +19,9 @@ from command import COMMAND, ENVIRONMENT, run
 from packed import checkpoint
 from reference.checkpoint import Checkpoint, read
 
+from converter import inspect
 from converter.numeric.statistics import measure
 from converter.report.json import as_json
-from converter.report.report import inspect
 from converter.report.text import as_text
 from ggcp_schema import FormatError, Source, Span, parse
 from ggcp_schema.synthetic import Synthetic

@@ -15,8 +15,8 @@ from command import run
 from packed import checkpoint
 from reference.checkpoint import read
 
+from converter import inspect
 from converter.report.html import as_html
-from converter.report.report import inspect
 from converter.report.style import STYLE
 
 VOID = {"meta"}

@@ -14,8 +14,8 @@ from reference import checkpoint as reference
 from reference import llama
 from resumed import LBFGS, ORDERS, REAL, SMALL, VERSION_1, Array, elements, parsed, shapes
 
+from converter.inputs import Opened, open_checkpoint
 from converter.resume.detect import Finding, find_order
-from ggcp_schema import Checkpoint, parse
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
@@ -28,18 +28,17 @@ ALL = tuple(Order)
 every_order = pytest.mark.parametrize("order", Order)
 
 
-def find(checkpoint: Checkpoint) -> Finding:
+def find(checkpoint: Opened) -> Finding:
     """What is found, the same thoroughly and from a sample, which covers these small files."""
-    sampled, thorough = (
-        find_order(checkpoint.container, thorough=thorough) for thorough in (False, True)
-    )
+    snapshot = checkpoint.snapshot()
+    sampled, thorough = (find_order(snapshot, thorough=thorough) for thorough in (False, True))
     assert sampled == thorough
     return thorough
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_files(name: str, fixtures: Path) -> None:
-    with parse(fixtures / name) as checkpoint:
+    with open_checkpoint(fixtures / name) as checkpoint:
         finding = find(checkpoint)
     assert finding.candidates == (Order(REAL[name][0]),)
     assert (finding.settled, finding.indifferent, finding.contradiction) == (True, False, False)
@@ -63,7 +62,7 @@ EVIDENCE = {
 
 @pytest.mark.parametrize("name", EVIDENCE)
 def test_evidence_of_real_files(name: str, fixtures: Path) -> None:
-    with parse(fixtures / name) as checkpoint:
+    with open_checkpoint(fixtures / name) as checkpoint:
         assert find(checkpoint).evidence == EVIDENCE[name]
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from paths import ROOT
 
-from converter.plan import Computed
+from converter.inputs import open_checkpoint
+from converter.layouts.trainer import trainer_plan
 from converter.resume.detect import find_order
-from converter.resume.rearrange import Resumption
-from converter.use_cases.convert import plan_conversion
-from ggcp_schema import parse
+from converter.resume.rearrange import rearranged
+from converter.snapshot import Computed, Resumption
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
@@ -44,11 +44,11 @@ def path(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 def test_blocks_are_all_that_is_held(path: Path) -> None:
     tracemalloc.start()
     try:
-        with parse(path) as checkpoint:
-            finding = find_order(checkpoint.container, thorough=True)
-            plan = plan_conversion(
-                checkpoint, resumption=Resumption(Order.SCRATCH, Order.FLASH, rows=64)
-            )
+        with open_checkpoint(path) as opened:
+            snapshot = opened.snapshot()
+            finding = find_order(snapshot, thorough=True)
+            resumption = Resumption(Order.SCRATCH, Order.FLASH, rows=64)
+            plan = trainer_plan(rearranged(snapshot, resumption))
             made = 0
             for tensor in plan.tensors:
                 for part in tensor.parts:
@@ -58,8 +58,9 @@ def test_blocks_are_all_that_is_held(path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert finding.candidates == (Order.SCRATCH,)
-    adam = checkpoint.container.optimizer.type == OptimizerType.ADAM
-    assert made == (8 * checkpoint.container.parameter_count if adam else 0)
+    optimizer = snapshot.required_optimizer
+    adam = optimizer.type == OptimizerType.ADAM
+    assert made == (8 * optimizer.parameter_count if adam else 0)
     assert peak < 16 * MIB
 
 

@@ -8,10 +8,13 @@ from gguf_bytes import STRING, U64, read
 from reference import checkpoint as reference
 from resumed import NOT_FLAT, ORDERS, REAL, flat, ggcp, gguf_name, reordered, resumed
 
-from converter.resume.rearrange import Resumption
+from converter.inputs import open_checkpoint
+from converter.layouts.trainer import trainer_plan
+from converter.resume.rearrange import rearranged
+from converter.snapshot import Resumption
 from converter.use_cases.carry_out import Writing, carry_out
-from converter.use_cases.convert import convert, plan_conversion
-from ggcp_schema import Span, parse
+from converter.use_cases.convert import convert
+from ggcp_schema import Span
 from ggcp_schema.order import Order
 
 every_file = pytest.mark.parametrize("name", REAL)
@@ -19,9 +22,12 @@ every_target = pytest.mark.parametrize("target", ORDERS)
 
 
 def write_unscaled(source: Path, output: Path, stored: str, target: str) -> None:
-    with parse(source) as checkpoint:
-        plan = plan_conversion(checkpoint, resumption=Resumption(Order(stored), Order(target)))
-        carry_out(plan, checkpoint.source, output, Writing(sync=False))
+    with open_checkpoint(source) as opened:
+        resumption = Resumption(Order(stored), Order(target))
+        plan = trainer_plan(rearranged(opened.snapshot(), resumption))
+        writing = Writing(sync=False)
+        sources = (opened.source,)
+        carry_out(plan, sources, writing.output(output, sources), writing)
 
 
 @every_file
@@ -93,8 +99,9 @@ def test_in_its_own_order_only_provenance_is_added(
 def test_without_scaling_a_vector_is_a_few_spans_of_the_old_file(
     target: str, fixtures: Path
 ) -> None:
-    with parse(fixtures / "v1_lbfgs.bin") as checkpoint:
-        plan = plan_conversion(checkpoint, resumption=Resumption(Order.FLASH, Order(target)))
+    with open_checkpoint(fixtures / "v1_lbfgs.bin") as opened:
+        resumption = Resumption(Order.FLASH, Order(target))
+        plan = trainer_plan(rearranged(opened.snapshot(), resumption))
         counts = {tensor.name: len(tensor.parts) for tensor in plan.tensors}
         for tensor in plan.tensors:
             assert all(isinstance(part, Span) for part in tensor.parts), tensor.name

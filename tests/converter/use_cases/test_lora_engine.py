@@ -11,7 +11,7 @@ from lora_models import BF16, F16, F32, base_weights, sizes, tensors, write_base
 from reference import checkpoint as reference
 from reference import llama, llama_cpp
 
-from converter.use_cases.lora_export import export_lora
+from converter import export_lora
 from ggcp_schema.synthetic import SyntheticLora
 
 REAL = "ggcl_v1_adam_1a5f0a30e.bin"

@@ -26,9 +26,10 @@ from vocabulary_files import (
     text,
     tokenizer,
 )
+from vocabulary_reading import read_vocabulary
 
 from converter.plan import Metadata
-from converter.vocabulary import Vocabulary, read_vocabulary
+from converter.vocabulary import Vocabulary
 from ggcp_schema import FormatError
 
 ARRAY, STRING = GGUFValueType.ARRAY, GGUFValueType.STRING

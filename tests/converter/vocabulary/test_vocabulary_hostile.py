@@ -25,8 +25,8 @@ from vocabulary_files import (
     text,
     tokenizer,
 )
+from vocabulary_reading import read_vocabulary
 
-from converter.vocabulary import read_vocabulary
 from ggcp_schema import FormatError, Source
 
 TRAINED_WITH = "give the vocabulary that the model was trained with (the trainer's --vocab-model)"

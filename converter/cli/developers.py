@@ -1,0 +1,118 @@
+"""The grammar of the commands for developers of other tools. Loads nothing that takes time."""
+
+from __future__ import annotations
+
+import argparse
+
+from converter.cli.options import ORDERS, add_output_options, whole
+
+RANK_OPTIONS = {
+    "rank-att-norm": "attention_norm",
+    "rank-ffn-norm": "ffn_norm",
+    "rank-out-norm": "norm",
+    "rank-tok-embd": "tok_embeddings",
+    "rank-out": "output",
+    "rank-wq": "wq",
+    "rank-wk": "wk",
+    "rank-wv": "wv",
+    "rank-wo": "wo",
+    "rank-w1": "w1",
+    "rank-w2": "w2",
+    "rank-w3": "w3",
+}
+"""finetune's own names (llama.cpp 0e76a8992), and the kinds of ``ggcp_schema.lora.Ranks``."""
+
+_OF_LORA = ("rank", "n_ff", "without_n_mult", *(o.replace("-", "_") for o in RANK_OPTIONS))
+_NOT_OF_LORA = ("with_params", "unseen")
+
+
+def add_synth_arguments(command: argparse.ArgumentParser) -> None:
+    """Add what ``synth`` takes."""
+    count = whole(0)
+    command.add_argument("output", metavar="OUT", help="the checkpoint to write")
+    sizes = command.add_argument_group("hyperparameters")
+    sizes.add_argument("--n-vocab", type=count, default=300, help="tokens (default: 300)")
+    sizes.add_argument("--n-embd", type=count, default=32, help="embedding length (default: 32)")
+    sizes.add_argument(
+        "--n-mult", type=count, default=32, help="feed-forward multiple (default: 32)"
+    )
+    sizes.add_argument("--n-head", type=count, default=4, help="attention heads (default: 4)")
+    sizes.add_argument("--n-layer", type=count, default=2, help="layers (default: 2)")
+    sizes.add_argument("--n-rot", type=count, help="rotated dimensions (default: as the trainer)")
+    state = command.add_argument_group("optimizer")
+    state.add_argument("--optimizer", choices=("adam", "lbfgs"), default="adam")
+    state.add_argument("--optimizer-version", type=int, choices=(0, 1), default=0)
+    state.add_argument(
+        "--with-params", action="store_true", help="version 1 with params, the layout of one commit"
+    )
+    state.add_argument("--past", type=whole(0, 2**31 - 1), default=0, help="losses kept")
+    state.add_argument("--lbfgs-m", type=whole(1, 2**31 - 1), default=6, help="corrections kept")
+    state.add_argument(
+        "--order",
+        choices=ORDERS,
+        default="scratch",
+        help="order of the parameters in the optimizer's vectors",
+    )
+    state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
+    _add_lora_options(command)
+    command.add_argument("--seed", type=count, default=0, help="same seed, same bytes (default: 0)")
+    add_output_options(command)
+
+
+def _add_lora_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of a synthetic LoRA checkpoint."""
+    lora = command.add_argument_group("LoRA")
+    lora.add_argument("--lora", action="store_true", help="a LoRA checkpoint, as finetune wrote it")
+    lora.add_argument(
+        "--rank", type=whole(0), metavar="N", help="rank of the pairs of matrices (default: 4)"
+    )
+    for option, kind in RANK_OPTIONS.items():
+        lora.add_argument(
+            f"--{option}", type=whole(0), metavar="N", help=f"rank of the pairs of {kind}"
+        )
+    lora.add_argument(
+        "--n-ff", type=whole(0), metavar="N", help="feed-forward length of the base (default: 96)"
+    )
+    lora.add_argument(
+        "--without-n-mult", action="store_true", help="the header of a few commits, without n_mult"
+    )
+
+
+def add_document_arguments(command: argparse.ArgumentParser) -> None:
+    """Add what ``document`` takes."""
+    command.add_argument(
+        "--format",
+        choices=("markdown", "html", "ksy"),
+        default="markdown",
+        help="markdown (default), html, or ksy for Kaitai Struct",
+    )
+    place = command.add_mutually_exclusive_group()
+    place.add_argument("-o", "--output", metavar="OUT", help="the file to write (default: print)")
+    place.add_argument("--check", metavar="FILE", help="exit with 1 if FILE is not up to date")
+    add_output_options(command)
+
+
+def ranks(options: argparse.Namespace, default: int, norms: tuple[str, ...]) -> dict[str, int]:
+    """Return the rank of each kind that ``--rank`` or an option of its own says.
+
+    Args:
+        options: what was given.
+        default: the rank of matrices without ``--rank``.
+        norms: the kinds that ``--rank`` says nothing of.
+    """
+    common = default if options.rank is None else options.rank
+    found = {kind: common for kind in RANK_OPTIONS.values() if kind not in norms}
+    for option, kind in RANK_OPTIONS.items():
+        given = getattr(options, option.replace("-", "_"))
+        if given is not None:
+            found[kind] = given
+    return found
+
+
+def check_synth(grammar: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with a usage error where options of a synthetic checkpoint do not go together."""
+    for name in _NOT_OF_LORA if options.lora else _OF_LORA:
+        given = getattr(options, name)
+        if given if options.lora else given is not None and given is not False:
+            words = "does not go with" if options.lora else "only goes with"
+            grammar.error(f"--{name.replace('_', '-')} {words} --lora")

@@ -1,0 +1,56 @@
+"""What the options of several commands have in common. Loads nothing that takes time."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+ORDERS = ("flash", "plain", "scratch")
+
+
+def epsilon(text: str) -> float:
+    """Return an epsilon: a number above 0 and below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 1e-38 < number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number such as 1e-5, found {text!r}")
+    return number
+
+
+def whole(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} to {most}, found {text!r}"
+            )
+        return number
+
+    return read
+
+
+def add_output_options(command: argparse.ArgumentParser) -> None:
+    """Add what all commands that write a file have in common."""
+    command.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    command.add_argument(
+        "--no-fsync",
+        dest="sync",
+        action="store_false",
+        help="do not wait until the data are on the disk; a power cut may then lose OUT",
+    )
+    add_talk_options(command)
+
+
+def add_talk_options(command: argparse.ArgumentParser) -> None:
+    """Add how much a command says."""
+    talk = command.add_mutually_exclusive_group()
+    talk.add_argument("--quiet", "-q", action="store_true", help="only say what goes wrong")
+    talk.add_argument("--verbose", "-v", action="store_true", help="say more")

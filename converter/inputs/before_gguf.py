@@ -1,0 +1,163 @@
+"""The checkpoints before GGUF: what the schema has parsed becomes a snapshot.
+
+This is the thin mapper. Names are those of the schema on both sides: where a snapshot has a field
+of some name, the container has a member of that name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, BinaryIO, TypeVar
+
+from converter.facts import Facts
+from converter.inputs.before_gguf_facts import facts_of, offset_of, records
+from converter.inputs.rescue import last_w3, offering_rescue, refusing_rescue, warn_of_damage
+from converter.progress import LOGGER
+from converter.snapshot import (
+    Array,
+    Counters,
+    Gradients,
+    Hyperparameters,
+    Optimizer,
+    Snapshot,
+)
+from ggcp_schema import parse
+from ggcp_schema.checkpoint import ABORTED_SAVE
+from ggcp_schema.enums import OptimizerType
+from ggcp_schema.history import sums_gradients
+
+T = TypeVar("T")
+
+_LAST_VECTOR = {
+    OptimizerType.ADAM: "past_loss_values",
+    OptimizerType.LBFGS: "memory_y",
+}
+"""The last record of each optimizer: where it was read, all were."""
+
+
+class CheckpointBeforeGguf:
+    """A file with the magic ``ggcp`` or ``ggcl``, parsed as far as it goes.
+
+    Attributes:
+        source: the open file.
+        lora: whether it is one of finetune.
+        error: what is wrong with it; None if nothing is.
+
+    Raises:
+        FormatError: it cannot be read, or is no checkpoint.
+    """
+
+    def __init__(self, file: str | os.PathLike[str] | BinaryIO) -> None:
+        checkpoint = parse(file, partial=True)
+        self.source = checkpoint.source
+        self.error = checkpoint.error
+        self._container: Mapping[str, Any] = checkpoint.container
+        self.lora: bool = checkpoint.container["magic"] == b"lcgg"
+
+    def __enter__(self) -> CheckpointBeforeGguf:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.source.close()
+
+    def facts(self) -> Facts:
+        """Return all that is known of it."""
+        return facts_of(self._container, self.source, self.error)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is in it.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        if self.error is not None:
+            raise self.error
+        return self._snapshot()
+
+    def model(self, *, rescue: bool) -> Snapshot:
+        """Return its model, where ``rescue`` is set also from a damaged file.
+
+        Raises:
+            FormatError: it is damaged; with ``rescue``, in a way that takes its model.
+        """
+        if self.error is None:
+            if rescue:
+                LOGGER.info("nothing to rescue: the checkpoint is whole")
+            return self._snapshot()
+        if not rescue:
+            raise offering_rescue(self.error, model_is_whole=self._model_is_whole)
+        if self._model_is_whole:
+            warn_of_damage(self.error)
+            return replace(self._snapshot(), missing=0)
+        if self.error.hint != ABORTED_SAVE:
+            raise refusing_rescue(self.error)
+        snapshot = self._snapshot()
+        w3, missing = last_w3(self.source, self.error, snapshot.hyperparameters)
+        path = f"layers[{snapshot.hyperparameters.block_count - 1}].feed_forward.w3"
+        return replace(snapshot, weights={**snapshot.weights, path: w3}, missing=missing)
+
+    def partial_snapshot(self) -> Snapshot | None:
+        """Return what is in it as far as it was read; None if not even all of the model is."""
+        return self._snapshot() if self._model_is_whole else None
+
+    @property
+    def _model_is_whole(self) -> bool:
+        return "parameter_count" in self._container  # which stands behind the model
+
+    def _snapshot(self) -> Snapshot:
+        container = self._container
+        counters = _of_same_names(Counters, container["training"])
+        context = container.get("optimizer") or {}
+        sizes = {**container["hyperparameters"]}
+        if self.lora:
+            sizes["feed_forward_length"] = container["feed_forward_length"]
+        return Snapshot(
+            source=self.source,
+            counters=counters,
+            hyperparameters=_of_same_names(Hyperparameters, sizes),
+            weights=dict(_arrays(container["model"])),
+            ranks=dict(container["ranks"]) if self.lora else None,
+            optimizer=_optimizer(context),
+            optimizer_version=context.get("version"),
+            context_length=counters.tokens_per_sample,
+            missing=None,
+            resumption=None,
+            locate=partial(offset_of, container),
+        )
+
+
+def _of_same_names(kind: type[T], members: Mapping[str, Any]) -> T:
+    return kind(**{field.name: members[field.name] for field in fields(kind)})  # type: ignore[arg-type] # a dataclass
+
+
+def _arrays(part_of_file: Any) -> Iterator[tuple[str, Array]]:
+    for path, record in records(part_of_file):
+        yield path, Array(tuple(record["shape"]), (record["data"],))
+
+
+def _optimizer(context: Mapping[str, Any]) -> Optimizer | None:
+    """Return the state of an optimizer; None if not all of its vectors were read."""
+    state = context.get("state") or {}
+    kind = context.get("type")
+    if kind not in tuple(OptimizerType) or "data" not in state.get(_LAST_VECTOR[kind], {}):
+        return None
+    params = context.get("params")
+    return Optimizer(
+        type=OptimizerType(context["type"]),
+        gradients=Gradients.SUMMED if sums_gradients(context["layout"]) else Gradients.MEAN,
+        parameter_count=context["parameter_count"],
+        convergence_past_count=context["convergence_past_count"],
+        approx_hessian_count=context["approx_hessian_count"],
+        iteration_count=context["iteration_count"],
+        just_initialized=bool(context["just_initialized"]),
+        iteration_limit=None if params is None else params["adam"]["iteration_limit"],
+        scalars={name: member for name, member in state.items() if _is_number(member)},
+        vectors=dict(_arrays(state)),
+    )
+
+
+def _is_number(member: Any) -> bool:
+    return isinstance(member, (int, float))
