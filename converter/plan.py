@@ -7,9 +7,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from converter.snapshot import Part
+from ggcp_schema.gguf import TensorType, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Metadata:
     """
 
     key: str
-    type: GGUFValueType
+    type: ValueType
     value: Any
-    element_type: GGUFValueType | None = None
+    element_type: ValueType | None = None
 
     def __eq__(self, other: object) -> bool:
         """Compare all members; elements one by one, whatever sequence they are in."""
@@ -53,13 +53,12 @@ class PlannedTensor:
     name: str
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
-    type: GGMLQuantizationType = GGMLQuantizationType.F32
+    type: TensorType = TensorType.F32
 
     @property
     def length(self) -> int:
         """Bytes of data, from shape and type."""
-        block, size = GGML_QUANT_SIZES[self.type]
-        return prod(self.shape) // block * size
+        return prod(self.shape) // self.type.block_elements * self.type.block_bytes
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from gguf import GGUFValueType
 
 from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf, GgufTensor, read_gguf, shown_name
 from converter.plan import Metadata, Plan, PlannedTensor
 from ggcp_schema import Source, printable
+from ggcp_schema.gguf import ValueType
 from ggcp_schema.language.source import BLOCK_BYTES
 
 _DAMAGED = "the file is damaged or no GGUF; convert the checkpoint again"
 _MOST_BYTES_SHOWN = 1 << 8  # of a text, of which 60 characters are shown
-_FLOATS = (GGUFValueType.FLOAT32, GGUFValueType.FLOAT64)
+_FLOATS = (ValueType.FLOAT32, ValueType.FLOAT64)
 
 
 def read_made(source: Source) -> Gguf:
@@ -64,7 +64,7 @@ def as_made_by_its_version(plan: Plan, found: Gguf) -> Plan:
 
 
 def _metadata_differences(plan: Plan, found: Gguf) -> Iterator[str]:
-    architecture = Metadata("general.architecture", GGUFValueType.STRING, plan.architecture)
+    architecture = Metadata("general.architecture", ValueType.STRING, plan.architecture)
     expected = {item.key: item for item in (architecture, *plan.metadata)}
     for key, item in expected.items():
         if key not in found.keys:
@@ -103,9 +103,9 @@ def _type_name(item: Metadata) -> str:
     return " of ".join(kind.name for kind in (item.type, item.element_type) if kind is not None)
 
 
-def _first_difference(expected: Any, found: Any, kind: GGUFValueType) -> int | None:
+def _first_difference(expected: Any, found: Any, kind: ValueType) -> int | None:
     """Return the index of the first element that differs in two arrays of the same length."""
-    if kind is GGUFValueType.STRING:
+    if kind is ValueType.STRING:
         pairs = enumerate(zip(expected, found, strict=True))
         differing = (i for i, (one, other) in pairs if _comparable(one, kind) != other)
         return next(differing, None)
@@ -118,11 +118,11 @@ def _first_difference(expected: Any, found: Any, kind: GGUFValueType) -> int | N
     return int(places[0]) if places.size else None
 
 
-def _comparable(value: Any, kind: GGUFValueType) -> Any:
+def _comparable(value: Any, kind: ValueType) -> Any:
     """Return a text as bytes, a float as its shortest digits, anything else as it is."""
     if isinstance(value, str):
         return value.encode()
-    if kind is GGUFValueType.FLOAT32:
+    if kind is ValueType.FLOAT32:
         (value,) = struct.unpack("<f", struct.pack("<f", value))
     return repr(float(value)) if kind in _FLOATS else value
 

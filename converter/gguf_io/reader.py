@@ -12,11 +12,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from construct import Container
-from gguf import GGMLQuantizationType, GGUFValueType, Keys
+from gguf import Keys
 
 from converter.plan import Metadata
 from ggcp_schema import FormatError, Source, Span, gguf, printable
-from ggcp_schema.gguf import TensorType
+from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.language.checks import shown
 
 _MOST_CHARACTERS = 80
@@ -47,7 +47,7 @@ class GgufTensor:
     """
 
     name: str
-    type: GGMLQuantizationType
+    type: TensorType
     data: Span
 
 
@@ -176,11 +176,11 @@ def _keys(names: _Names, count: int) -> dict[str, Value]:
         try:
             pair = gguf.KEY_VALUE._parse(names.source, scope, "")
             key = names.name(pair.key, offset, values)
-            kind, found, element_type = GGUFValueType(pair.type), pair.value, None
-            if kind is GGUFValueType.ARRAY:
+            kind, found, element_type = ValueType(pair.type), pair.value, None
+            if kind is ValueType.ARRAY:
                 scope.elements_before += found.count
-                found, element_type = found.elements, GGUFValueType(found.element_type)
-            elif kind is GGUFValueType.STRING:
+                found, element_type = found.elements, ValueType(found.element_type)
+            elif kind is ValueType.STRING:
                 with suppress(UnicodeDecodeError):
                     found = names.text(found, pair.offset)
         except FormatError as error:
@@ -195,7 +195,7 @@ def _alignment(values: dict[str, Value]) -> int:
         return gguf.DEFAULT_ALIGNMENT
     given = values[Keys.General.ALIGNMENT]
     found, kind = given.metadata.value, given.metadata.type
-    known = kind is GGUFValueType.UINT32 and 0 < found <= gguf.MOST_ALIGNMENT
+    known = kind is ValueType.UINT32 and 0 < found <= gguf.MOST_ALIGNMENT
     if not known or found & (found - 1):
         number = f"{shown(found)} as " if given.metadata.element_type is None else ""
         raise FormatError(
@@ -225,7 +225,7 @@ def _tensors(names: _Names, count: int, alignment: int) -> tuple[dict[str, GgufT
         try:
             info = gguf.TENSOR_INFO._parse(source, scope, "")
             name = names.name(info.name, offset, infos)
-            infos[name] = _Info(offset, info.shape, _tensor_type(info.type, offset), info.offset)
+            infos[name] = _Info(offset, info.shape, TensorType(info.type), info.offset)
         except FormatError as error:
             error.within(f"tensors[{index}]")
             raise
@@ -249,20 +249,8 @@ class _Info(NamedTuple):
 
     place: int
     shape: tuple[int, ...]
-    type: GGMLQuantizationType
+    type: TensorType
     offset: int
-
-
-def _tensor_type(number: int, offset: int) -> GGMLQuantizationType:
-    try:
-        return GGMLQuantizationType(number)
-    except ValueError as error:
-        raise FormatError(
-            offset=offset,
-            expected="a type of tensor that the gguf package knows",
-            found=TensorType(number).name,
-            hint="install a newer gguf package",
-        ) from error
 
 
 def _tensor(source: Source, name: str, info: _Info, start: int) -> GgufTensor:

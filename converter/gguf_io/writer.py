@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 from io import BufferedWriter
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from gguf import GGUFWriter, Keys
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, Keys
 from gguf.gguf_writer import WriterState
 
 from converter.disk.copying import Copier, write_at
@@ -82,14 +83,19 @@ def _write_head(plan: Plan, file: BufferedWriter) -> int:
     for item in plan.metadata:
         # The package wants sequences; that of an array's buffer makes one number at a time.
         value = item.value.data if isinstance(item.value, np.ndarray) else item.value
-        writer.add_key_value(item.key, value, item.type, item.element_type)
+        element_type = None if item.element_type is None else GGUFValueType(item.element_type)
+        writer.add_key_value(item.key, value, GGUFValueType(item.type), element_type)
         if item.key == Keys.General.ALIGNMENT:
             writer.data_alignment = item.value
     for tensor in plan.tensors:
         # The true shape and no uint8: gguf would take a shape of bytes, and divide it by four.
         shape = tensor.shape[::-1]
         writer.add_tensor_info(
-            tensor.name, shape, np.dtype(np.float32), tensor.length, raw_dtype=tensor.type
+            tensor.name,
+            shape,
+            np.dtype(np.float32),
+            tensor.length,
+            raw_dtype=cast(GGMLQuantizationType, tensor.type),  # of which it writes the number
         )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gguf import GGMLQuantizationType, GGUFType, Keys
+from gguf import GGUFType, Keys
 
 from converter.errors import ConversionError
 from converter.gguf_io import keys
@@ -24,6 +24,7 @@ from converter.progress import LOGGER
 from converter.snapshot import Computed, Snapshot
 from converter.version import __version__
 from ggcp_schema import Span
+from ggcp_schema.gguf import TensorType
 
 ADAPTER_OUTTYPES = ("f32", "f16")
 """Types in which llama.cpp takes the pairs of an adapter, whatever their ranks."""
@@ -99,7 +100,7 @@ def _is_norm(path: str) -> bool:
     return path.endswith("norm")
 
 
-def _tensors(snapshot: Snapshot, kind: GGMLQuantizationType) -> Iterator[PlannedTensor]:
+def _tensors(snapshot: Snapshot, kind: TensorType) -> Iterator[PlannedTensor]:
     for path, (a, b) in snapshot.pairs():
         if _is_norm(path) or not a.shape[0]:
             continue

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFValueType, Keys, naming_convention, size_label
+from gguf import Keys, naming_convention, size_label
 
 from converter.errors import ConversionError
 from converter.gguf_io.reader import Gguf
@@ -17,6 +17,7 @@ from converter.numeric.encode import Outtype
 from converter.plan import Metadata
 from converter.progress import LOGGER
 from ggcp_schema import FormatError, Source, printable
+from ggcp_schema.gguf import ValueType
 from ggcp_schema.language.checks import shown
 
 MOST_BYTES = 1 << 20
@@ -217,7 +218,7 @@ def _as_given(value: Any) -> Any:
     """Return a value of a GGUF as a file of metadata would give it."""
     if not isinstance(value, Metadata):
         return value
-    if value.element_type is not GGUFValueType.STRING:
+    if value.element_type is not ValueType.STRING:
         return None
     try:
         return [text.decode("utf-8") for text in value.value]
@@ -227,7 +228,7 @@ def _as_given(value: Any) -> Any:
 
 def _general_metadata(values: Mapping[str, Any]) -> tuple[Metadata, ...]:
     """Return texts and lists of texts as metadata, in the order in which they are written."""
-    array, string = GGUFValueType.ARRAY, GGUFValueType.STRING
+    array, string = ValueType.ARRAY, ValueType.STRING
     return tuple(
         Metadata(key, array, tuple(values[key]), string)
         if key in _LISTS

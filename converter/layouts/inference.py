@@ -16,7 +16,6 @@ from gguf import (
     GGML_QUANT_VERSION,
     MODEL_TENSOR,
     TENSOR_NAMES,
-    GGMLQuantizationType,
     Keys,
 )
 
@@ -47,6 +46,7 @@ from converter.layouts.trainer import provenance, stored_epsilon
 from converter.numeric.encode import OUTTYPES, Outtype, encoded, stored_type
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.snapshot import Computed, Hyperparameters, Snapshot
+from ggcp_schema.gguf import TensorType
 from ggcp_schema.history import HISTORICAL_EPSILON
 
 ROPE_BASE = 10000.0
@@ -146,7 +146,7 @@ def model_plan(snapshot: Snapshot, choices: Choices) -> Plan:
         choices: what is not in it.
     """
     tensors = tuple(_tensors(snapshot, choices.outtype))
-    quantized = any(tensor.type is GGMLQuantizationType.Q8_0 for tensor in tensors)
+    quantized = any(tensor.type is TensorType.Q8_0 for tensor in tensors)
     version = (Metadata(Keys.General.QUANTIZATION_VERSION, U32, GGML_QUANT_VERSION),)
     return Plan(
         ARCHITECTURE,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFValueType, Keys
-from gguf.quants import dequantize
+from gguf import GGML_QUANT_VERSION, Keys
 
 from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf, GgufTensor
@@ -26,17 +25,19 @@ from converter.layouts.tables import (
 )
 from converter.numeric.delta import Delta, F32Array, row_blocks
 from converter.numeric.encode import OUTTYPES, encoded, stored_type
+from converter.numeric.rounding import widened
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
 from converter.snapshot import Computed, Hyperparameters, Snapshot
 from converter.version import __version__
 from ggcp_schema import FormatError
+from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.language.checks import shown
 
 _ELEMENT_BYTES = {
-    GGMLQuantizationType.F32: 4,
-    GGMLQuantizationType.F16: 2,
-    GGMLQuantizationType.BF16: 2,
+    TensorType.F32: 4,
+    TensorType.F16: 2,
+    TensorType.BF16: 2,
 }
 """Types of the base to which a change can be added."""
 
@@ -172,13 +173,13 @@ def _metadata(base: Gguf, outtype: str | None) -> Iterator[Metadata]:
     if outtype is not None:
         file_type = OUTTYPES[outtype].file_type
         changed[Keys.General.FILE_TYPE] = Metadata(Keys.General.FILE_TYPE, U32, int(file_type))
-        if OUTTYPES[outtype].type is GGMLQuantizationType.Q8_0:
+        if OUTTYPES[outtype].type is TensorType.Q8_0:
             key = Keys.General.QUANTIZATION_VERSION
             changed[key] = Metadata(key, U32, GGML_QUANT_VERSION)
     for key, entry in base.keys.items():
         if key == Keys.General.ARCHITECTURE:
             continue  # a plan names it by itself
-        if entry.metadata.type is GGUFValueType.ARRAY and not len(entry.metadata.value):
+        if entry.metadata.type is ValueType.ARRAY and not len(entry.metadata.value):
             LOGGER.warning("%s of the base model is left out: an array without elements", key)
             continue
         yield changed.pop(key, entry.metadata)
@@ -213,4 +214,4 @@ class _Merged:
         span, kind = self.tensor.data, self.tensor.type
         size = _ELEMENT_BYTES[kind]
         data = span.source.read_at(span.offset + first * size, count * size)
-        return dequantize(np.frombuffer(data, np.uint8), kind)
+        return widened(np.frombuffer(data, np.uint8), kind)

@@ -11,28 +11,29 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
-from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, MODEL_TENSOR, TENSOR_NAMES, GGUFValueType, Keys
+from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, MODEL_TENSOR, TENSOR_NAMES, Keys
 
 from converter.gguf_io import keys
 from converter.plan import Metadata
 from converter.snapshot import Snapshot
 from ggcp_schema.enums import OptimizerType
+from ggcp_schema.gguf import ValueType
 
 ARCHITECTURE = MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA]
 
-U32 = GGUFValueType.UINT32
-U64 = GGUFValueType.UINT64
-I32 = GGUFValueType.INT32
-F32 = GGUFValueType.FLOAT32
-BOOL = GGUFValueType.BOOL
-STRING = GGUFValueType.STRING
+U32 = ValueType.UINT32
+U64 = ValueType.UINT64
+I32 = ValueType.INT32
+F32 = ValueType.FLOAT32
+BOOL = ValueType.BOOL
+STRING = ValueType.STRING
 
 
 class Row(NamedTuple):
     """A line of a table: the key, its type, and where in the snapshot its value is."""
 
     key: str
-    type: GGUFValueType
+    type: ValueType
     path: str
 
 
@@ -40,7 +41,7 @@ class Fixed(NamedTuple):
     """A line of a table whose value is the same for every checkpoint."""
 
     key: str
-    type: GGUFValueType
+    type: ValueType
     value: Any
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
-from gguf.quants import dequantize, quantize
+from gguf import LlamaFileType
 
 from converter.numeric.in_order import in_order
-from converter.numeric.rounding import LARGEST, rounded
+from converter.numeric.rounding import LARGEST, quantized, rounded, widened
 from converter.plan import PlannedTensor
 from converter.snapshot import Computed, Part
 from ggcp_schema import Span
+from ggcp_schema.gguf import TensorType
 from ggcp_schema.language.source import BLOCK_BYTES
 
 
@@ -36,17 +36,17 @@ class Outtype:
 
     name: str
     file_type: LlamaFileType
-    type: GGMLQuantizationType
+    type: TensorType
 
 
 # fmt: off
 OUTTYPES = {
     outtype.name: outtype
     for outtype in (
-        Outtype("f32", LlamaFileType.ALL_F32, GGMLQuantizationType.F32),
-        Outtype("f16", LlamaFileType.MOSTLY_F16, GGMLQuantizationType.F16),
-        Outtype("bf16", LlamaFileType.MOSTLY_BF16, GGMLQuantizationType.BF16),
-        Outtype("q8_0", LlamaFileType.MOSTLY_Q8_0, GGMLQuantizationType.Q8_0),
+        Outtype("f32", LlamaFileType.ALL_F32, TensorType.F32),
+        Outtype("f16", LlamaFileType.MOSTLY_F16, TensorType.F16),
+        Outtype("bf16", LlamaFileType.MOSTLY_BF16, TensorType.BF16),
+        Outtype("q8_0", LlamaFileType.MOSTLY_Q8_0, TensorType.Q8_0),
     )
 }
 # fmt: on
@@ -73,20 +73,19 @@ class Tally:
         self.lost += other.lost
 
 
-def stored_type(shape: tuple[int, ...], outtype: Outtype) -> GGMLQuantizationType:
+def stored_type(shape: tuple[int, ...], outtype: Outtype) -> TensorType:
     """Return the type of a tensor.
 
     Vectors stay F32, and rows that Q8_0 cannot hold become F16, as in llama.cpp's own
     ``convert_hf_to_gguf.py``.
     """
     if len(shape) == 1:
-        return GGMLQuantizationType.F32
-    block_elements, _size = GGML_QUANT_SIZES[outtype.type]
-    return GGMLQuantizationType.F16 if shape[0] % block_elements else outtype.type
+        return TensorType.F32
+    return TensorType.F16 if shape[0] % outtype.type.block_elements else outtype.type
 
 
 def encoded(
-    name: str, shape: tuple[int, ...], parts: tuple[Part, ...], kind: GGMLQuantizationType
+    name: str, shape: tuple[int, ...], parts: tuple[Part, ...], kind: TensorType
 ) -> PlannedTensor:
     """Return a tensor whose F32 ``parts`` are stored as another type."""
     encoding = Encoding(parts, kind)
@@ -101,7 +100,7 @@ class Encoding:
         tally: what was not finite when the bytes were last made.
     """
 
-    def __init__(self, parts: tuple[Part, ...], kind: GGMLQuantizationType) -> None:
+    def __init__(self, parts: tuple[Part, ...], kind: TensorType) -> None:
         self._parts = parts
         self._kind = kind
         self.tally = Tally()
@@ -110,7 +109,7 @@ class Encoding:
         """Yield the bytes in order."""
         self.tally = Tally()
         # F32 is bound by the memory, not by the cores: threads would only take turns.
-        each = map if self._kind is GGMLQuantizationType.F32 else in_order
+        each = map if self._kind is TensorType.F32 else in_order
         for block, tally in each(self._encode, _blocks(self._parts)):
             self.tally.add(tally)
             yield block
@@ -121,20 +120,18 @@ class Encoding:
         with np.errstate(all="ignore"):  # what overflows is counted instead
             # NaN is neither below nor above anything, and min and max give it on.
             finite = values.max() <= largest and values.min() >= -largest
-            if self._kind is GGMLQuantizationType.F32:
+            if self._kind is TensorType.F32:
                 return block, Tally() if finite else _tally(values, values, self._kind)
             if finite:
                 return rounded(values, self._kind), Tally()
-            made = quantize(values.reshape(1, -1), self._kind)
+            made = quantized(values.reshape(1, -1), self._kind)
             return made.tobytes(), _tally(values, made, self._kind)
 
 
-def _tally(
-    values: npt.NDArray[np.float32], made: npt.NDArray[Any], kind: GGMLQuantizationType
-) -> Tally:
+def _tally(values: npt.NDArray[np.float32], made: npt.NDArray[Any], kind: TensorType) -> Tally:
     finite = np.isfinite(values)
     nans = int(np.isnan(values).sum())
-    still = np.isfinite(dequantize(made, kind).reshape(-1))
+    still = np.isfinite(widened(made, kind).reshape(-1))
     return Tally(nans, int((~finite).sum()) - nans, int((finite & ~still).sum()))
 
 

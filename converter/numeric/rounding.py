@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGMLQuantizationType
-from gguf.quants import quantize
+from gguf import GGMLQuantizationType, quants
+
+from ggcp_schema.gguf import TensorType
 
 F32Array = npt.NDArray[np.float32]
 U16Array = npt.NDArray[np.uint16]
 
 LARGEST = {
-    GGMLQuantizationType.F32: float(np.finfo(np.float32).max),
-    GGMLQuantizationType.F16: 65504.0,
-    GGMLQuantizationType.BF16: 3.3895313892515355e38,
-    GGMLQuantizationType.Q8_0: 65504.0 * 127,  # each block has its largest value / 127 as F16
+    TensorType.F32: float(np.finfo(np.float32).max),
+    TensorType.F16: 65504.0,
+    TensorType.BF16: 3.3895313892515355e38,
+    TensorType.Q8_0: 65504.0 * 127,  # each block has its largest value / 127 as F16
 }
 """Where nothing is larger than this, everything stays finite."""
 
@@ -32,7 +33,17 @@ _BLOCK = 32
 """Elements that share a scale in Q8_0 (C: ``QK8_0``)."""
 
 
-def rounded(values: F32Array, kind: GGMLQuantizationType) -> bytes:
+def quantized(values: F32Array, kind: TensorType) -> npt.NDArray[Any]:
+    """Return values as the gguf package stores them as another type, whatever they are."""
+    return quants.quantize(values, GGMLQuantizationType(kind))
+
+
+def widened(data: npt.NDArray[Any], kind: TensorType) -> F32Array:
+    """Return what is stored as another type as float32."""
+    return quants.dequantize(data, GGMLQuantizationType(kind))
+
+
+def rounded(values: F32Array, kind: TensorType) -> bytes:
     """Return the bytes of values as F16, BF16 or Q8_0, as ``gguf.quants.quantize`` does.
 
     Args:
@@ -83,7 +94,7 @@ def _q8_0(values: F32Array) -> npt.NDArray[np.uint8]:
     with np.errstate(divide="ignore", over="ignore"):
         doubled = np.where(scales == 0, 0, 1 / scales) * 2
     if not doubled.max() < np.inf:  # a scale so small that it has no inverse
-        return quantize(values, GGMLQuantizationType.Q8_0)
+        return quantized(values, TensorType.Q8_0)
     products = np.multiply(
         values.reshape(count, _BLOCK), doubled[:, np.newaxis], out=columns.reshape(count, _BLOCK)
     )
@@ -97,8 +108,8 @@ def _q8_0(values: F32Array) -> npt.NDArray[np.uint8]:
     return result.view(np.uint8)
 
 
-_ROUNDING: dict[GGMLQuantizationType, Callable[[F32Array], npt.NDArray[Any]]] = {
-    GGMLQuantizationType.F16: _f16,
-    GGMLQuantizationType.BF16: _bf16,
-    GGMLQuantizationType.Q8_0: _q8_0,
+_ROUNDING: dict[TensorType, Callable[[F32Array], npt.NDArray[Any]]] = {
+    TensorType.F16: _f16,
+    TensorType.BF16: _bf16,
+    TensorType.Q8_0: _q8_0,
 }

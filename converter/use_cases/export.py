@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gguf import GGMLQuantizationType, GGUFValueType, Keys
+from gguf import Keys
 
 from converter.errors import ConversionError, OptionsError
 from converter.gguf_io.reader import Gguf, read_gguf
@@ -30,6 +30,7 @@ from converter.use_cases.carry_out import (
 from converter.use_cases.convert import epsilon_or_assumed
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
+from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.tensor import element_count
 
 Name = str | os.PathLike[str]
@@ -242,7 +243,7 @@ def _of_a_lora(plan: Plan, sources: tuple[Source, ...], path: Name) -> Prepared:
     kinds = [tensor.type for tensor in plan.tensors if len(tensor.shape) > 1]
     most = max(OUTTYPES.values(), key=lambda outtype: kinds.count(outtype.type))
     name = default_name(sources[0].label or "")
-    general = (Metadata(Keys.General.NAME, GGUFValueType.STRING, name),)
+    general = (Metadata(Keys.General.NAME, ValueType.STRING, name),)
     path = output_path(path, general, _element_count(plan), most)
     return Prepared(plan, sources, path, "the input")
 
@@ -321,7 +322,7 @@ def _warn_of_fallbacks(plan: Plan, outtype: Outtype) -> None:
             "%d of %d matrices become %s: their rows are not a multiple of 32, as %s needs (%s)",
             len(fallen),
             len(matrices),
-            GGMLQuantizationType.F16.name,
+            TensorType.F16.name,
             outtype.type.name,
             _listed(fallen),
         )

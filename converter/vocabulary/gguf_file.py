@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from gguf import GGUFValueType, Keys
+from gguf import Keys
 
 from converter.gguf_io.reader import Value, read_keys
 from converter.plan import Metadata
@@ -20,6 +20,7 @@ from converter.vocabulary.model import (
     require_token_count,
 )
 from ggcp_schema import FormatError, Source
+from ggcp_schema.gguf import ValueType
 from ggcp_schema.language.checks import shown
 
 _PREFIX = "tokenizer.ggml."
@@ -37,23 +38,23 @@ _ORDER = (
 )
 """The order of llama.cpp's ``convert_hf_to_gguf.py``; all other keys follow in that of the file."""
 
-_TYPES: dict[str, tuple[GGUFValueType, GGUFValueType | None]] = {
-    Keys.Tokenizer.MODEL: (GGUFValueType.STRING, None),
-    Keys.Tokenizer.PRE: (GGUFValueType.STRING, None),
-    Keys.Tokenizer.LIST: (GGUFValueType.ARRAY, GGUFValueType.STRING),
-    Keys.Tokenizer.SCORES: (GGUFValueType.ARRAY, GGUFValueType.FLOAT32),
-    Keys.Tokenizer.TOKEN_TYPE: (GGUFValueType.ARRAY, GGUFValueType.INT32),
-    Keys.Tokenizer.TOKEN_TYPE_COUNT: (GGUFValueType.UINT32, None),
-    Keys.Tokenizer.MERGES: (GGUFValueType.ARRAY, GGUFValueType.STRING),
-    Keys.Tokenizer.ADD_BOS: (GGUFValueType.BOOL, None),
-    Keys.Tokenizer.ADD_EOS: (GGUFValueType.BOOL, None),
-    Keys.Tokenizer.ADD_SEP: (GGUFValueType.BOOL, None),
-    Keys.Tokenizer.ADD_PREFIX: (GGUFValueType.BOOL, None),
-    Keys.Tokenizer.REMOVE_EXTRA_WS: (GGUFValueType.BOOL, None),
+_TYPES: dict[str, tuple[ValueType, ValueType | None]] = {
+    Keys.Tokenizer.MODEL: (ValueType.STRING, None),
+    Keys.Tokenizer.PRE: (ValueType.STRING, None),
+    Keys.Tokenizer.LIST: (ValueType.ARRAY, ValueType.STRING),
+    Keys.Tokenizer.SCORES: (ValueType.ARRAY, ValueType.FLOAT32),
+    Keys.Tokenizer.TOKEN_TYPE: (ValueType.ARRAY, ValueType.INT32),
+    Keys.Tokenizer.TOKEN_TYPE_COUNT: (ValueType.UINT32, None),
+    Keys.Tokenizer.MERGES: (ValueType.ARRAY, ValueType.STRING),
+    Keys.Tokenizer.ADD_BOS: (ValueType.BOOL, None),
+    Keys.Tokenizer.ADD_EOS: (ValueType.BOOL, None),
+    Keys.Tokenizer.ADD_SEP: (ValueType.BOOL, None),
+    Keys.Tokenizer.ADD_PREFIX: (ValueType.BOOL, None),
+    Keys.Tokenizer.REMOVE_EXTRA_WS: (ValueType.BOOL, None),
 }
 """The types that llama.cpp insists on; a model with another type does not load there."""
 
-_ID_TYPE = (GGUFValueType.UINT32, None)
+_ID_TYPE = (ValueType.UINT32, None)
 _NO_ID = 0xFFFFFFFF
 _TOKEN_TYPES = range(7)  # llama.h, llama_token_type; 0 is undefined
 _DAMAGED = "the file is damaged; look for another copy of it"
@@ -118,7 +119,7 @@ def tokenizer_of(keys: Mapping[str, Value], token_count: int) -> Vocabulary:
     if llama:
         for key, token in SPECIAL_IDS.items():
             if token < token_count:
-                metadata.setdefault(key, Metadata(key, GGUFValueType.UINT32, token))
+                metadata.setdefault(key, Metadata(key, ValueType.UINT32, token))
     first = [metadata.pop(key) for key in _ORDER if key in metadata]
     return Vocabulary("GGUF", (*first, *metadata.values()), token_count)
 
@@ -177,7 +178,7 @@ def _check_types(values: dict[str, Value]) -> None:
             )
 
 
-def _type_name(kind: GGUFValueType, element: GGUFValueType | None) -> str:
+def _type_name(kind: ValueType, element: ValueType | None) -> str:
     name = kind.name.lower()
     return name if element is None else f"{name} of {element.name.lower()}"
 

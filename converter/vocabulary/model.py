@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gguf import GGUFValueType, Keys, TokenType
+from gguf import Keys, TokenType
 
 from converter.plan import Metadata
 from ggcp_schema import FormatError
-from ggcp_schema.gguf import MOST_ELEMENTS, MOST_HEAD_BYTES
+from ggcp_schema.gguf import MOST_ELEMENTS, MOST_HEAD_BYTES, ValueType
 from ggcp_schema.language.checks import shown
 from ggcp_schema.language.texts import Limit
 
@@ -100,11 +100,11 @@ def llama_metadata(
         types: what each token is.
         special_ids: key and id of each special token.
     """
-    array, string = GGUFValueType.ARRAY, GGUFValueType.STRING
+    array, string = ValueType.ARRAY, ValueType.STRING
     return (
         Metadata(Keys.Tokenizer.MODEL, string, "llama"),
         Metadata(Keys.Tokenizer.LIST, array, tuple(tokens), string),
-        Metadata(Keys.Tokenizer.SCORES, array, tuple(scores), GGUFValueType.FLOAT32),
-        Metadata(Keys.Tokenizer.TOKEN_TYPE, array, tuple(map(int, types)), GGUFValueType.INT32),
-        *(Metadata(key, GGUFValueType.UINT32, token) for key, token in special_ids.items()),
+        Metadata(Keys.Tokenizer.SCORES, array, tuple(scores), ValueType.FLOAT32),
+        Metadata(Keys.Tokenizer.TOKEN_TYPE, array, tuple(map(int, types)), ValueType.INT32),
+        *(Metadata(key, ValueType.UINT32, token) for key, token in special_ids.items()),
     )

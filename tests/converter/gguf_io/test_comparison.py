@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFValueType
 from vocabulary_files import array, gguf, pair, text
 
 from converter.gguf_io.comparison import differences, read_made
 from converter.plan import Metadata, Plan, PlannedTensor
 from ggcp_schema import FormatError, Source
-from ggcp_schema.gguf import MOST_NAME_BYTES
+from ggcp_schema.gguf import MOST_NAME_BYTES, ValueType
 
 LLAMA = pair("general.architecture", 8, text(b"llama"))
-ARRAY, STRING = GGUFValueType.ARRAY, GGUFValueType.STRING
+ARRAY, STRING = ValueType.ARRAY, ValueType.STRING
 NAN = struct.pack("<I", 0x7FC12345)
 """A NaN of another payload than Python's."""
 
@@ -36,15 +35,15 @@ def one(folder: Path, expected: Metadata, *keys: bytes) -> list[str]:
 
 
 FLOATS = [
-    (GGUFValueType.FLOAT32, "<f", NAN),
-    (GGUFValueType.FLOAT64, "<d", struct.pack("<d", math.nan)),
+    (ValueType.FLOAT32, "<f", NAN),
+    (ValueType.FLOAT64, "<d", struct.pack("<d", math.nan)),
 ]
 
 
 @pytest.mark.parametrize(("kind", "layout", "nan"), FLOATS)
 @pytest.mark.parametrize("array_type", [tuple, np.array], ids=["tuple", "array"])
 def test_nan_is_nan_and_zero_has_a_sign(
-    array_type: Any, kind: GGUFValueType, layout: str, nan: bytes, tmp_path: Path
+    array_type: Any, kind: ValueType, layout: str, nan: bytes, tmp_path: Path
 ) -> None:
     zero, minus = struct.pack(layout, 0.0), struct.pack(layout, -0.0)
     number = Metadata("a", kind, math.nan)
@@ -65,10 +64,10 @@ def test_nan_is_nan_and_zero_has_a_sign(
 
 def test_numbers_of_arrays_are_shown_as_they_are(tmp_path: Path) -> None:
     for kind, value, packed, shown in (
-        (GGUFValueType.UINT64, 1, b"\xff" * 8, f"1, found {2**64 - 1}"),
-        (GGUFValueType.INT8, -1, b"\x80", "-1, found -128"),
-        (GGUFValueType.BOOL, True, b"\0", "True, found False"),
-        (GGUFValueType.FLOAT32, 0.1, bytes(4), "0.10000000149011612, found 0.0"),
+        (ValueType.UINT64, 1, b"\xff" * 8, f"1, found {2**64 - 1}"),
+        (ValueType.INT8, -1, b"\x80", "-1, found -128"),
+        (ValueType.BOOL, True, b"\0", "True, found False"),
+        (ValueType.FLOAT32, 0.1, bytes(4), "0.10000000149011612, found 0.0"),
     ):
         expected = Metadata("a", ARRAY, (value,), kind)
         complaint = f"key a[0]: expected {shown}"
@@ -108,7 +107,7 @@ def test_names_in_the_file_are_cut_and_printable(tmp_path: Path) -> None:
 
 def test_names_in_the_plan_are_too(tmp_path: Path) -> None:
     """They may come from the base of a merge."""
-    metadata = Metadata(LONG, GGUFValueType.UINT8, 1)
+    metadata = Metadata(LONG, ValueType.UINT8, 1)
     plan = Plan("llama", (metadata,), (PlannedTensor(LONG, (1,), ()),))
     info = text(LONG.encode()) + struct.pack("<IQIQ", 1, 0, 0, 0)
     assert found(tmp_path, plan) == [f"key {SHOWN}: missing", f"tensor {SHOWN}: missing"]

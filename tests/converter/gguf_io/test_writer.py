@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf import GGMLQuantizationType, GGUFValueType
 from gguf_bytes import ARRAY, F32, STRING, U32, Gguf, Key, Tensor, read
 
 from converter import ConversionError, Writing, Written
@@ -24,6 +23,7 @@ from converter.plan import Metadata, Plan, PlannedTensor
 from converter.snapshot import Computed
 from converter.use_cases.carry_out import carry_out
 from ggcp_schema import FormatError, Source, Span
+from ggcp_schema.gguf import TensorType, ValueType
 
 FLOATS = struct.pack("<10f", *range(10))
 
@@ -56,13 +56,9 @@ def plan(source: Source) -> Plan:
     return Plan(
         "llama",
         (
-            Metadata(
-                "a.texts", GGUFValueType.ARRAY, ("é", "", "c"), element_type=GGUFValueType.STRING
-            ),
-            Metadata(
-                "a.numbers", GGUFValueType.ARRAY, [0.1, 2.5], element_type=GGUFValueType.FLOAT32
-            ),
-            Metadata("a.number", GGUFValueType.UINT32, 7),
+            Metadata("a.texts", ValueType.ARRAY, ("é", "", "c"), element_type=ValueType.STRING),
+            Metadata("a.numbers", ValueType.ARRAY, [0.1, 2.5], element_type=ValueType.FLOAT32),
+            Metadata("a.number", ValueType.UINT32, 7),
         ),
         (
             PlannedTensor(
@@ -269,8 +265,8 @@ def test_plan_that_contradicts_itself(length: int, source: Source, folder: Path)
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", [GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0])
-def test_other_types(kind: GGMLQuantizationType, source: Source, folder: Path) -> None:
+@pytest.mark.parametrize("kind", [TensorType.F16, TensorType.Q8_0])
+def test_other_types(kind: TensorType, source: Source, folder: Path) -> None:
     data = bytes(range(1, 129 if kind.name == "F16" else 69))
     tensor = PlannedTensor("a.weight", (32, 2), (Computed(len(data), lambda: [data]),), kind)
     plan = Plan("llama", (), (tensor,))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from gguf import GGMLQuantizationType
 from gguf.quants import quantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,8 +16,9 @@ from hypothesis import strategies as st
 from converter.numeric import rounding
 from converter.numeric.encode import Encoding
 from ggcp_schema import Source, Span
+from ggcp_schema.gguf import TensorType
 
-F16, BF16, Q8_0 = (GGMLQuantizationType[name] for name in ("F16", "BF16", "Q8_0"))
+F16, BF16, Q8_0 = (TensorType[name] for name in ("F16", "BF16", "Q8_0"))
 EVERY_F16 = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 F16_NUMBERS = np.sort(EVERY_F16[np.isfinite(EVERY_F16)])
 MIDDLES = ((F16_NUMBERS[1:].astype(np.float64) + F16_NUMBERS[:-1]) / 2).astype("<f4")
@@ -35,13 +35,13 @@ def whole_blocks(values: Any) -> npt.NDArray[np.float32]:
     return np.concatenate([values, np.zeros(-values.size % BLOCK, np.float32)])
 
 
-def by_package(values: npt.NDArray[np.float32], kind: GGMLQuantizationType) -> bytes:
+def by_package(values: npt.NDArray[np.float32], kind: TensorType) -> bytes:
     with np.errstate(all="ignore"):
         return quantize(values.reshape(-1, BLOCK), kind).tobytes()
 
 
 def encoded(
-    values: npt.NDArray[np.float32], kind: GGMLQuantizationType, folder: Path
+    values: npt.NDArray[np.float32], kind: TensorType, folder: Path
 ) -> tuple[bytes, Encoding]:
     path = folder / "values"
     path.write_bytes(values.astype("<f4").tobytes())
@@ -86,16 +86,14 @@ VALUES = {
 
 @pytest.mark.parametrize("kind", [F16, BF16, Q8_0])
 @pytest.mark.parametrize("name", VALUES)
-def test_bytes_are_those_of_the_package(
-    name: str, kind: GGMLQuantizationType, tmp_path: Path
-) -> None:
+def test_bytes_are_those_of_the_package(name: str, kind: TensorType, tmp_path: Path) -> None:
     values = whole_blocks(VALUES[name])
     assert encoded(values, kind, tmp_path)[0] == by_package(values, kind)
 
 
 @pytest.mark.parametrize("kind", [F16, BF16, Q8_0])
 def test_what_stays_finite_is_not_done_by_the_package(
-    kind: GGMLQuantizationType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: TensorType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the other tests would compare it with itself."""
     expected = by_package(whole_blocks(NORMAL), kind)
@@ -103,8 +101,8 @@ def test_what_stays_finite_is_not_done_by_the_package(
     def fail(*_arguments: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(rounding, "quantize", fail)
-    monkeypatch.setattr("converter.numeric.encode.quantize", fail)
+    monkeypatch.setattr(rounding, "quantized", fail)
+    monkeypatch.setattr("converter.numeric.encode.quantized", fail)
     assert encoded(whole_blocks(NORMAL), kind, tmp_path)[0] == expected
 
 
@@ -145,7 +143,7 @@ class TestQ8_0:  # noqa: N801 - the name of the type
 
 @given(data=st.data(), kind=st.sampled_from([F16, BF16, Q8_0]))
 @settings(deadline=None, max_examples=200)
-def test_any_bits(data: st.DataObject, kind: GGMLQuantizationType, tmp_path_factory: Any) -> None:
+def test_any_bits(data: st.DataObject, kind: TensorType, tmp_path_factory: Any) -> None:
     scale = data.draw(st.integers(0, 254))
     near = st.integers(max(scale - 20, 0), scale)
     bits = st.builds(
@@ -161,7 +159,7 @@ def test_any_bits(data: st.DataObject, kind: GGMLQuantizationType, tmp_path_fact
 
 @pytest.mark.parametrize("kind", [F16, BF16, Q8_0])
 @pytest.mark.parametrize("count", [BLOCK, 1 << 16, (1 << 16) + BLOCK, 1 << 18, (5 << 17) + BLOCK])
-def test_tensors_of_any_length(count: int, kind: GGMLQuantizationType, tmp_path: Path) -> None:
+def test_tensors_of_any_length(count: int, kind: TensorType, tmp_path: Path) -> None:
     """As many as are rounded at once or read at once, and some more."""
     values = np.random.default_rng(count).normal(0, 0.02, count).astype(np.float32)
     assert encoded(values, kind, tmp_path)[0] == by_package(values, kind)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGUFReader, GGUFWriter
 from vocabulary_files import (
     GGJT,
     GGUF,
@@ -31,9 +31,10 @@ from vocabulary_reading import read_vocabulary
 from converter.plan import Metadata
 from converter.vocabulary import Vocabulary
 from ggcp_schema import FormatError
+from ggcp_schema.gguf import ValueType
 
-ARRAY, STRING = GGUFValueType.ARRAY, GGUFValueType.STRING
-FLOAT32, INT32, UINT32 = GGUFValueType.FLOAT32, GGUFValueType.INT32, GGUFValueType.UINT32
+ARRAY, STRING = ValueType.ARRAY, ValueType.STRING
+FLOAT32, INT32, UINT32 = ValueType.FLOAT32, ValueType.INT32, ValueType.UINT32
 
 
 def read(tmp_path: Path, data: bytes, token_count: int) -> Vocabulary:
@@ -208,8 +209,8 @@ def test_other_keys_are_copied_with_their_type(
         array("tokenizer.ggml.many", kind, 2, struct.pack("<2" + code, value, 0)),
     )
     one, many = read(tmp_path, data, 3).metadata[-2:]
-    assert one == Metadata("tokenizer.ggml.one", GGUFValueType(kind), value)
-    assert many == Metadata("tokenizer.ggml.many", ARRAY, (value, 0), GGUFValueType(kind))
+    assert one == Metadata("tokenizer.ggml.one", ValueType(kind), value)
+    assert many == Metadata("tokenizer.ggml.many", ARRAY, (value, 0), ValueType(kind))
     assert type(one.value) is type(many.value[1].item()) is type(value)
     assert many.value.dtype == np.dtype("<" + code)
 
