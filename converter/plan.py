@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.snapshot import Part
+from converter.parts import Part
 from ggcp_schema.gguf import TensorType, ValueType
 
 

@@ -6,80 +6,14 @@ Inputs make it; from here on nobody asks which file it was.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from ggcp_schema import Source, Span
+from converter.parts import Array, Pair
+from converter.plan import Metadata
+from ggcp_schema import Source
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
-
-ELEMENT_BYTES = 4
-"""Of a float32, the type of all that a checkpoint trains."""
-
-
-@dataclass(frozen=True)
-class Computed:
-    """Bytes that are in no file as they stand.
-
-    Attributes:
-        length: bytes.
-        make: returns the bytes, in blocks of bounded size; may be called more than once.
-    """
-
-    length: int
-    make: Callable[[], Iterable[bytes]]
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes in order."""
-        yield from self.make()
-
-
-Part = Span | Computed
-"""Where a run of an array's bytes comes from."""
-
-
-@dataclass(frozen=True)
-class Array:
-    """The elements of a tensor, float32 each.
-
-    Attributes:
-        shape: elements along each dimension, the fastest-varying first; none if it does not exist.
-        parts: its bytes, one part after the other.
-    """
-
-    shape: tuple[int, ...]
-    parts: tuple[Part, ...]
-
-    @property
-    def span(self) -> Span:
-        """The one run of a file that holds all of it, as where it was read.
-
-        Raises:
-            ValueError: it is put together from several runs, or computed.
-        """
-        (part,) = self.parts
-        if not isinstance(part, Span):
-            raise ValueError("a computed array is no span of a file")
-        return part
-
-
-def elements(span: Span, start: int, stop: int) -> Span:
-    """Return the elements from ``start`` to ``stop`` of a run of float32, as a flat one."""
-    offset = span.offset + ELEMENT_BYTES * start
-    return Span(span.source, offset, ELEMENT_BYTES * (stop - start), (stop - start,))
-
-
-class Pair(NamedTuple):
-    """The two matrices that stand for the change of a tensor; see numeric/delta.py.
-
-    Attributes:
-        a: A, of the shape [rank, inputs].
-        b: B, of the shape [rank, outputs]; outputs is 1 for a vector.
-    """
-
-    a: Array
-    b: Array
 
 
 @dataclass(frozen=True)
@@ -128,6 +62,15 @@ class Gradients(enum.Enum):
 
     SUMMED = "gradients of the loss summed over the rows of a batch"
     MEAN = "gradients of the mean loss"
+    UNKNOWN = "gradients of which the file does not say whether they are summed"
+
+
+@dataclass(frozen=True)
+class Rope:
+    """The rotation of queries and keys: angles are position · scale · base^(-2i / n_rot)."""
+
+    base: float = 10000.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +96,7 @@ class Optimizer:
     Attributes:
         type: Adam or L-BFGS.
         gradients: what its vectors are of.
+        orders: the orders of the parameters that its vectors may have; one where the file says it.
         parameter_count: elements of all tensors that are trained.
         convergence_past_count: losses kept for the test of convergence.
         approx_hessian_count: corrections kept by L-BFGS.
@@ -165,6 +109,7 @@ class Optimizer:
 
     type: OptimizerType
     gradients: Gradients
+    orders: tuple[Order, ...]
     parameter_count: int
     convergence_past_count: int
     approx_hessian_count: int
@@ -186,6 +131,7 @@ class Snapshot:
 
     Attributes:
         source: the open file.
+        kind: what it is, in words, such as ``a training checkpoint (ggcp)``.
         counters: how far the training got.
         hyperparameters: sizes.
         weights: the tensors by their path in the schema, such as ``layers[0].attention.wq``, in the
@@ -194,6 +140,12 @@ class Snapshot:
         optimizer: its state; None where there is none, or not all of it.
         optimizer_version: the version of its layout in the file; None where none was read.
         context_length: tokens in a sample; None if the file does not say.
+        epsilon: the epsilon of the RMS norms; None likewise.
+        rope: how queries and keys are rotated; None likewise.
+        vocabulary: the keys ``tokenizer.ggml.*``; None likewise.
+        kept: the keys of a GGUF, which stay as they are where it becomes one again; None for a
+            file that is none.
+        delta_scale: factor on the product of each pair of a LoRA.
         missing: values at the end of the model that the file lacks and that are zero here; None for
             a file with which nothing is wrong.
         resumption: what was done to the optimizer's vectors; None if they are as stored.
@@ -201,6 +153,7 @@ class Snapshot:
     """
 
     source: Source
+    kind: str
     counters: Counters
     hyperparameters: Hyperparameters
     weights: Mapping[str, Array]
@@ -208,6 +161,11 @@ class Snapshot:
     optimizer: Optimizer | None
     optimizer_version: int | None
     context_length: int | None
+    epsilon: float | None
+    rope: Rope | None
+    vocabulary: tuple[Metadata, ...] | None
+    kept: tuple[Metadata, ...] | None
+    delta_scale: float
     missing: int | None
     resumption: Resumption | None
     locate: Callable[[str], int | None]

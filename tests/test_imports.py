@@ -24,8 +24,9 @@ ggcp_schema.checkpoint
 ggcp_schema.synthetic
 ggcp_schema.document
 ggcp_schema
-converter.version converter.errors converter.progress converter.snapshot converter.facts
+converter.version converter.errors converter.progress converter.parts
 converter.plan
+converter.snapshot converter.facts
 converter.disk converter.numeric
 converter.gguf_io
 converter.layouts converter.resume converter.vocabulary

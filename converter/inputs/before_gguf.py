@@ -15,19 +15,16 @@ from typing import Any, BinaryIO, TypeVar
 from converter.facts import Facts
 from converter.inputs.before_gguf_facts import facts_of, offset_of, records
 from converter.inputs.rescue import last_w3, offering_rescue, refusing_rescue, warn_of_damage
+from converter.parts import Array
 from converter.progress import LOGGER
-from converter.snapshot import (
-    Array,
-    Counters,
-    Gradients,
-    Hyperparameters,
-    Optimizer,
-    Snapshot,
-)
+from converter.snapshot import Counters, Gradients, Hyperparameters, Optimizer, Rope, Snapshot
 from ggcp_schema import parse
 from ggcp_schema.checkpoint import ABORTED_SAVE
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import sums_gradients
+from ggcp_schema.order import Order
+
+KINDS = {b"pcgg": "a training checkpoint (ggcp)", b"lcgg": "a LoRA checkpoint (ggcl)"}
 
 T = TypeVar("T")
 
@@ -116,6 +113,7 @@ class CheckpointBeforeGguf:
             sizes["feed_forward_length"] = container["feed_forward_length"]
         return Snapshot(
             source=self.source,
+            kind=KINDS[container["magic"]],
             counters=counters,
             hyperparameters=_of_same_names(Hyperparameters, sizes),
             weights=dict(_arrays(container["model"])),
@@ -123,6 +121,11 @@ class CheckpointBeforeGguf:
             optimizer=_optimizer(context),
             optimizer_version=context.get("version"),
             context_length=counters.tokens_per_sample,
+            epsilon=None,
+            rope=Rope(),
+            vocabulary=None,
+            kept=None,
+            delta_scale=1.0,
             missing=None,
             resumption=None,
             locate=partial(offset_of, container),
@@ -147,6 +150,7 @@ def _optimizer(context: Mapping[str, Any]) -> Optimizer | None:
     params = context.get("params")
     return Optimizer(
         type=OptimizerType(context["type"]),
+        orders=(Order.SCRATCH, Order.FLASH, Order.PLAIN),
         gradients=Gradients.SUMMED if sums_gradients(context["layout"]) else Gradients.MEAN,
         parameter_count=context["parameter_count"],
         convergence_past_count=context["convergence_past_count"],

@@ -9,7 +9,8 @@ from construct import Struct
 
 from converter.facts import Facts, Group, OptimizerFacts, TensorFacts
 from converter.inputs.regions import file_regions
-from converter.snapshot import Counters, elements
+from converter.parts import elements
+from converter.snapshot import Counters
 from ggcp_schema import FormatError, Source, Span
 from ggcp_schema.checkpoint import ABORTED_SAVE, CHECKPOINT_FILE
 from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType

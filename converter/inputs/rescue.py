@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from converter.parts import Array, Computed
 from converter.progress import LOGGER
-from converter.snapshot import Array, Computed, Hyperparameters
+from converter.snapshot import Hyperparameters
 from ggcp_schema import FormatError, Source, Span
 from ggcp_schema.checkpoint import ABORTED_SAVE
 from ggcp_schema.language.source import BLOCK_BYTES

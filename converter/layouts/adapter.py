@@ -19,9 +19,10 @@ from converter.gguf_io.reader import Gguf
 from converter.layouts.tables import ARCHITECTURE, F32, STRING, U32, tensor_name
 from converter.numeric.delta import Delta, transposed
 from converter.numeric.encode import OUTTYPES, encoded
+from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
-from converter.snapshot import Computed, Snapshot
+from converter.snapshot import Snapshot
 from converter.version import __version__
 from ggcp_schema import Span
 from ggcp_schema.gguf import TensorType

@@ -44,8 +44,9 @@ from converter.layouts.tables import (
 )
 from converter.layouts.trainer import provenance, stored_epsilon
 from converter.numeric.encode import OUTTYPES, Outtype, encoded, stored_type
+from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
-from converter.snapshot import Computed, Hyperparameters, Snapshot
+from converter.snapshot import Hyperparameters, Snapshot
 from ggcp_schema.gguf import TensorType
 from ggcp_schema.history import HISTORICAL_EPSILON
 

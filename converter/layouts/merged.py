@@ -26,9 +26,10 @@ from converter.layouts.tables import (
 from converter.numeric.delta import Delta, F32Array, row_blocks
 from converter.numeric.encode import OUTTYPES, encoded, stored_type
 from converter.numeric.rounding import widened
+from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
-from converter.snapshot import Computed, Hyperparameters, Snapshot
+from converter.snapshot import Hyperparameters, Snapshot
 from converter.version import __version__
 from ggcp_schema import FormatError
 from ggcp_schema.gguf import TensorType, ValueType

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from converter.snapshot import Pair
+from converter.parts import Pair
 from ggcp_schema import Span
 
 F32Array = npt.NDArray[np.float32]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.snapshot import ELEMENT_BYTES, Array, Optimizer, Snapshot, elements
+from converter.parts import ELEMENT_BYTES, Array, elements
+from converter.snapshot import Optimizer, Snapshot
 from ggcp_schema import Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.source import BLOCK_BYTES

@@ -10,16 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from converter.parts import ELEMENT_BYTES, Array, Computed, elements
 from converter.resume.detect import CONTINUED, NOT_FLAT, flat_vectors, slices
-from converter.snapshot import (
-    ELEMENT_BYTES,
-    Array,
-    Computed,
-    Gradients,
-    Resumption,
-    Snapshot,
-    elements,
-)
+from converter.snapshot import Gradients, Resumption, Snapshot
 from ggcp_schema import Span
 from ggcp_schema.order import paths
 

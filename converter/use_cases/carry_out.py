@@ -10,9 +10,9 @@ from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.gguf_io.writer import write
 from converter.numeric.encode import Encoding, Tally
+from converter.parts import Computed
 from converter.plan import Plan, PlannedTensor
 from converter.progress import LOGGER, Progress, silent
-from converter.snapshot import Computed
 from ggcp_schema import Source
 from ggcp_schema.tensor import element_count
 

@@ -19,8 +19,8 @@ from converter import ConversionError, Writing, Written
 from converter.disk.output import Output
 from converter.gguf_io import comparison
 from converter.gguf_io.writer import write
+from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
-from converter.snapshot import Computed
 from converter.use_cases.carry_out import carry_out
 from ggcp_schema import FormatError, Source, Span
 from ggcp_schema.gguf import TensorType, ValueType

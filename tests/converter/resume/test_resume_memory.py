@@ -14,9 +14,10 @@ from paths import ROOT
 
 from converter.inputs import open_checkpoint
 from converter.layouts.trainer import trainer_plan
+from converter.parts import Computed
 from converter.resume.detect import find_order
 from converter.resume.rearrange import rearranged
-from converter.snapshot import Computed, Resumption
+from converter.snapshot import Resumption
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
