@@ -106,8 +106,9 @@ def _order_facts(report: Report) -> Iterator[Fact]:
     finding, order = report.order, report.known_order
     if finding is None or report.optimizer is None:
         return
+    how = "Everything was read." if report.thorough else "From a sample of each tensor."
     if finding.indifferent:
-        yield Fact("order", "any", "Every order gives the same bytes.")
+        yield Fact("order", "any", f"Every order gives the same bytes. {how}")
     elif order is None:
         names = " or ".join(candidate.value for candidate in finding.candidates)
         yield Fact("order", names or "the signs exclude each other")
@@ -116,6 +117,5 @@ def _order_facts(report: Report) -> Iterator[Fact]:
         for trainer in report.optimizer.trainers:
             if order in trainer.options:
                 yield Fact("as written by", f"{trainer.name}: {trainer.options[order]}")
-    how = "Everything was read." if report.thorough else "From a sample of each tensor."
     for sign in finding.evidence:
         yield Fact("evidence", sign, how)

@@ -175,7 +175,7 @@ def contradictions(snapshot: Snapshot, resumption: Resumption) -> Iterator[str]:
 def log_order(snapshot: Snapshot) -> None:
     """Say in one line in which order the optimizer state is, and who continues it as it stands."""
     finding = find_order(snapshot, thorough=False)
-    if not finding.settled:
+    if finding.indifferent or len(finding.candidates) != 1:  # as far as a sample tells
         finding = find_order(snapshot, thorough=True)
     if not finding.indifferent:
         LOGGER.info("the optimizer state stays as it is stored, %s", _in_words(snapshot, finding))

@@ -97,7 +97,8 @@ def find_order(snapshot: Snapshot, *, thorough: bool) -> Finding:
 
     Args:
         snapshot: a model with the state of its optimizer, as they were read.
-        thorough: whether everything is read, not only a sample of each tensor.
+        thorough: whether everything is read; otherwise a sample of each tensor, of which alone
+            then holds what is said.
     """
     weights, optimizer = snapshot.weights, snapshot.required_optimizer
     blocks = snapshot.hyperparameters.block_count
@@ -111,8 +112,8 @@ def find_order(snapshot: Snapshot, *, thorough: bool) -> Finding:
     else:
         found = _from_moments(vectors["second_moments"].span, every, limit)
     candidates, evidence = found
-    indifferent = _alike(optimizer, list(every.values()))
-    settled = indifferent or _alike(optimizer, [every[order] for order in candidates])
+    indifferent = _alike(optimizer, list(every.values()), limit)
+    settled = indifferent or _alike(optimizer, [every[order] for order in candidates], limit)
     return Finding(candidates, evidence, settled, indifferent)
 
 
@@ -138,7 +139,7 @@ def _blocks_of_both(
         )
 
 
-def _alike(optimizer: Optimizer, ways: list[Slices]) -> bool:
+def _alike(optimizer: Optimizer, ways: list[Slices], limit: int | None) -> bool:
     """Tell whether each tensor gets the same bytes of every vector, whichever way it is cut."""
     if not ways:
         return False
@@ -151,7 +152,9 @@ def _alike(optimizer: Optimizer, ways: list[Slices]) -> bool:
             for x in flat_vectors(optimizer.vectors[member].span, optimizer.parameter_count)
             for path, place in first.items()
             if place != other[path]
-            for one, another in _blocks_of_both(elements(x, *place), elements(x, *other[path]))
+            for one, another in _blocks_of_both(
+                elements(x, *place), elements(x, *other[path]), limit
+            )
         )
         for other in others
     )

@@ -21,6 +21,7 @@ from reference.checkpoint import Checkpoint, read
 
 from converter import inspect
 from converter.numeric.statistics import measure
+from converter.report.html import as_html
 from converter.report.json import as_json
 from converter.report.text import as_text
 from ggcp_schema import FormatError, Source, Span, parse
@@ -327,25 +328,55 @@ def test_past_losses_are_put_in_the_order_of_time(
     assert list(report.optimizer.past_losses) == losses
 
 
-def test_without_stats_only_a_sample_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "large.bin"
-    with path.open("wb") as file:
-        Synthetic(vocabulary_size=4000, embedding_length=256, block_count=1).write(file)
-    asked = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each reading of a source asks for, from now on."""
+    lengths = []
     read_at = Source.read_at
 
     def counting(self: Source, offset: int, length: int) -> bytes:
-        asked.append(length)
+        lengths.append(length)
         return read_at(self, offset, length)
 
     monkeypatch.setattr(Source, "read_at", counting)
+    return lengths
+
+
+def test_without_stats_only_a_sample_is_read(tmp_path: Path, asked: list[int]) -> None:
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        Synthetic(vocabulary_size=4000, embedding_length=256, block_count=1).write(file)
+    asked.clear()
     order = inspect(path).order
     assert order is not None
     assert [candidate.value for candidate in order.candidates] == ["scratch"]
     # Each of the 12 tensors is compared with each order, 64 KiB from two places at most.
     assert sum(asked) <= 12 * 3 * 2 * 65536 < path.stat().st_size / 10
+
+
+def test_of_vectors_of_zeros_too(tmp_path: Path, asked: list[int]) -> None:
+    path = tmp_path / "zeros.bin"
+    with path.open("wb") as file:
+        Synthetic(
+            vocabulary_size=4000, embedding_length=256, block_count=1, optimizer_version=1
+        ).write(file)
+    with parse(path) as checkpoint:
+        state = checkpoint.container.optimizer.state
+        spans = [state.first_moments.data, state.second_moments.data]
+    with path.open("r+b") as file:
+        for span in spans:
+            file.seek(span.offset)
+            file.write(bytes(span.length))
+    asked.clear()
+    report = inspect(path)
+    assert report.order is not None
+    assert report.order.indifferent
+    assert "Every order gives the same bytes. From a sample of each tensor." in as_html(report)
+    # Of v the slices between all cuts; then those of both vectors in each order twice, as above.
+    assert sum(asked) <= (3 * 12 + 2 * 2 * 2 * 2 * 12) * 65536
+    assert max(asked) <= 65536
+    thorough = inspect(path, stats=True)
+    assert "Every order gives the same bytes. Everything was read." in as_html(thorough)
 
 
 class TestDamaged:

@@ -138,6 +138,16 @@ def test_where_every_order_gives_the_same_bytes_nothing_is_said(
     assert ggcp("verify", path, path.parent / "out.gguf").code == 0
 
 
+def test_where_only_a_sample_is_alike_the_rest_is_read(path: Path) -> None:
+    given = Synthetic(vocabulary_size=4000, embedding_length=64, block_count=1)
+    sparse = np.zeros(elements(given, "first_moments").size, "<f4")
+    path.write_bytes(made(given, {M: sparse, V: sparse}))
+    assert run(path).err == []
+    sparse[sparse.size // 2] = 1  # within the largest tensors, and behind the sample of each
+    path.write_bytes(made(given, {M: sparse, V: sparse}))
+    assert run(path, "--force").err == [SUMS]
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_no_order_is_wrong_where_all_give_the_same_bytes(order: str, path: Path) -> None:
     zeros = np.zeros(elements(VERSION_0, "first_moments").size, "<f4")
