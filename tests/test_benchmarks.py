@@ -17,7 +17,11 @@ def test_start_up(folder: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    head, figure = done.stdout.splitlines()
+    head, *figures = done.stdout.splitlines()
     assert head.split() == ["figure", "target"]
-    assert figure.startswith("convert a small file ÷ import  ")
+    assert [figure.split("  ")[0] for figure in figures] == [
+        "convert a small file ÷ import",
+        "inspect a small file ÷ import",
+        "÷ import of what it needs",
+    ]
     assert list(folder.iterdir()) == []

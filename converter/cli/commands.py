@@ -1,4 +1,7 @@
-"""One function for each command, from its options to its exit code."""
+"""One function for each command, from its options to its exit code.
+
+Each loads what it needs: looking at a checkpoint does not take the gguf package.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from converter.cli import terminal
-from converter.cli.describe import plan_as_json, plan_as_text
 from converter.cli.developers import ranks
 from converter.cli.terminal import say, say_json
-from converter.inputs import open_checkpoint
-from converter.plan import Plan
 from converter.progress import LOGGER
-from converter.use_cases.carry_out import Writing, Written
-from converter.use_cases.convert import ResumeWith, planned_conversion
-from converter.use_cases.convert import convert as run_conversion
 from ggcp_schema import printable
 from ggcp_schema.order import Order
 
 if TYPE_CHECKING:
+    from converter.plan import Plan
+    from converter.use_cases.carry_out import Writing, Written
     from ggcp_schema.synthetic import Synthetic, SyntheticLora
 
 
 def _writing(options: Namespace) -> Writing:
+    from converter.use_cases.carry_out import Writing
+
     return Writing(
         force=options.force,
         sync=options.sync,
@@ -42,6 +43,8 @@ def _say_written(written: Written, options: Namespace) -> None:
 
 
 def _say_plan(plan: Plan, path: str | None, options: Namespace) -> None:
+    from converter.cli.describe import plan_as_json, plan_as_text
+
     if path is not None:
         LOGGER.info("the file would be %s", printable(path))
     say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
@@ -49,6 +52,10 @@ def _say_plan(plan: Plan, path: str | None, options: Namespace) -> None:
 
 def convert(options: Namespace) -> int:
     """Make a GGUF with which the GGUF trainers resume."""
+    from converter.inputs import open_checkpoint
+    from converter.use_cases.convert import ResumeWith, planned_conversion
+    from converter.use_cases.convert import convert as run_conversion
+
     resume_with = None
     if options.resume_with:
         resume_with = ResumeWith(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _MOST_THREADS = 3
 """Beside the caller's, which has the reading and writing to do; each holds a few MiB."""
@@ -32,6 +34,8 @@ def in_order(function: Callable[[Block], Result], blocks: Iterable[Block]) -> It
     if len(first) <= _FEW_BLOCKS or threads == 1:
         yield from map(function, chain(first, blocks))
         return
+    from concurrent.futures import ThreadPoolExecutor  # not where nothing is measured
+
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for block in chain(first, blocks):

@@ -7,7 +7,8 @@
 - inspect with statistics ÷ (a NumPy loop of least, largest, mean and zeros of the same numbers)
 - peak resident memory of conversion and statistics
 - parsing 9,003 and 36,003 tensors ÷ a bare ``struct`` loop, and how both grow
-- converting a small file ÷ ``import gguf, construct``
+- converting a small file ÷ ``import gguf, construct``; looking at it likewise, and ÷
+  ``import numpy, construct``, which is what it needs
 """
 
 from __future__ import annotations
@@ -136,9 +137,15 @@ def start_up(folder: Path, rounds: int) -> list[Figure]:
     runs = in_turns(
         {
             "convert": converting(source, folder / "small.gguf"),
+            "inspect": python("-m", "converter", "inspect", source),
             "import": python("-c", IMPORT),
+            "least": python("-c", "import numpy, construct"),
         },
         3 * rounds,
     )
-    ratio = seconds(runs["convert"]) / seconds(runs["import"])
-    return [Figure("convert a small file ÷ import", ratio, 1.6)]
+    taken = {name: seconds(some) for name, some in runs.items()}
+    return [
+        Figure("convert a small file ÷ import", taken["convert"] / taken["import"], 1.6),
+        Figure("inspect a small file ÷ import", taken["inspect"] / taken["import"], 1.3),
+        Figure("÷ import of what it needs", taken["inspect"] / taken["least"]),
+    ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from command import COMMAND, ENVIRONMENT, run
 from gguf_bytes import expected
+from paths import FIXTURES
 from reference.checkpoint import read
 
 from converter import __version__
@@ -279,6 +280,25 @@ def test_help_is_fast(arguments: list[str]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--stats", "--json"], ["--html", "{folder}/out.html"]])
+def test_looking_at_a_checkpoint_takes_no_gguf_package(options: list[str], folder: Path) -> None:
+    script = (
+        "import sys; from converter.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "slow = {'gguf', 'tqdm', 'sentencepiece'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {slow}' if slow else code)"
+    )
+    options = [option.format(folder=folder) for option in options]
+    done = subprocess.run(
+        [sys.executable, "-c", script, "inspect", FIXTURES / "v0_adam_one.bin", *options],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_has_the_epsilons() -> None:
