@@ -5,8 +5,7 @@ Exit codes: 0 done; 1 bad input or failed check; 2 usage; 128 + n stopped by sig
 
 from __future__ import annotations
 
-import contextlib
-import os
+import errno
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 from converter.cli.developers import check_synth
 from converter.cli.grammar import parser, with_default_command
 from converter.cli.signals import Signals, StoppedError
+from converter.cli.streams import StandardError, UnheardError, complain, heard, tell_that_unheard
 from converter.disk.stopping import PLACED, discard_unfinished
 
 
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = _stopped(signal.SIGINT)
     finally:
         signals.over = True
+        StandardError().close()
         if arguments is None:
             signals.ignore()
         else:
@@ -51,45 +52,30 @@ def _told(arguments: list[str]) -> int:
             return _run(arguments)
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()
-    except OSError as error:
-        _forget_output()
-        if not isinstance(error, BrokenPipeError):  # where nobody reads there is nobody to tell
-            _complain(
-                f"expected standard output to take the result, found «{error}»; "
-                "make room, or send it to another place"
-            )
+                with heard():
+                    sys.stdout.flush()
+    except UnheardError as error:
+        tell_that_unheard(error)
         return 1
-
-
-def _forget_output() -> None:
-    """Drop what standard output did not take: Python would complain once more when it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stopped(number: int) -> int:
     if not discard_unfinished():
-        _complain("stopped; an unfinished file could not be removed")
+        complain("stopped; an unfinished file could not be removed")
     elif PLACED:
         from ggcp_schema import printable  # loaded by what wrote them
 
-        _complain(f"stopped; {printable(', '.join(PLACED))} was written before, and is whole")
+        complain(f"stopped; {printable(', '.join(PLACED))} was written before, and is whole")
     else:
-        _complain("stopped; no unfinished file was kept")
+        complain("stopped; no unfinished file was kept")
     return 128 + number
-
-
-def _complain(text: str) -> None:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"ggcp: {text}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:
     arguments = with_default_command(arguments)
     grammar = parser(only=arguments[0] if arguments else None)
-    options = grammar.parse_args(arguments)
+    with heard():
+        options = grammar.parse_args(arguments)
     take_names(grammar, options)
     if options.command == "synth":
         check_synth(grammar, options)
@@ -106,8 +92,33 @@ def _run(arguments: list[str]) -> int:
     except OptionsError as error:
         grammar.error(error.usage)
     except (FormatError, ConversionError) as error:
-        _complain(str(error))
-        return 1
+        complain(str(error))
+    except (MemoryError, OSError) as error:
+        complain(str(_refused(options, error)))
+    return 1
+
+
+def _refused(options: Namespace, error: MemoryError | OSError) -> Exception:
+    """Return the error for what the system refuses where nobody expects it."""
+    from converter.errors import ConversionError
+
+    file = getattr(options, "input", None) or options.output or "ggcp"
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+        return ConversionError(
+            file,
+            expected="more memory",
+            found="the limit of this system or shell",
+            hint="close other programs, or allow this one more (ulimit -v)",
+        )
+    hint = "try again, or on another disk"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "close other programs, or allow more open files (ulimit -n)"
+    return ConversionError(
+        error.filename or file,
+        expected="the system to do what was asked of it",
+        found=f"«{error.strerror or error}»",
+        hint=hint,
+    )
 
 
 def take_names(grammar: ArgumentParser, options: Namespace) -> None:

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from converter.cli.streams import StandardError, heard
 from converter.progress import LOGGER
 
 
 def set_up(*, quiet: bool, verbose: bool) -> None:
     """Send notes to standard error, as many as the user wants."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(StandardError())
     handler.setFormatter(logging.Formatter("ggcp: %(message)s"))
     LOGGER.handlers[:] = [handler]
     LOGGER.propagate = False
@@ -31,7 +32,9 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # no thread that could take the signals of this one
-    with tqdm(total=total, desc=description, unit="B", unit_scale=True, file=sys.stderr) as shown:
+    with tqdm(
+        total=total, desc=description, unit="B", unit_scale=True, file=StandardError()
+    ) as shown:
         yield shown.update
 
 
@@ -52,7 +55,8 @@ def say(text: str) -> None:
     """Print a line of a result, with characters the terminal cannot show as escapes."""
     if sys.stdout is not None:
         encoding = sys.stdout.encoding or "ascii"
-        print(text.encode(encoding, "backslashreplace").decode(encoding))
+        with heard():
+            print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def say_json(result: Any) -> None:

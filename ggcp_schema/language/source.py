@@ -23,6 +23,8 @@ _HINTS = {
     errno.EACCES: "ask for permission to read it, or copy it to a folder of your own",
     errno.ENXIO: "a socket cannot be read; save the data to a file first",
     errno.ELOOP: "the symbolic links lead in a circle; give the name of the file itself",
+    errno.EMFILE: "allow more open files, with ulimit -n",
+    errno.ENFILE: "close other programs; the system has no room for more open files",
 }
 
 _KINDS = (
