@@ -39,7 +39,7 @@ class Metadata:
         return bool(self.value == other.value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PlannedTensor:
     """One tensor of a GGUF.
 

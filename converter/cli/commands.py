@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from converter.cli import terminal
 from converter.cli.developers import ranks
+from converter.cli.grammar import NOT_COMPARED
 from converter.cli.terminal import say, say_json
 from converter.progress import LOGGER
 from ggcp_schema import printable
@@ -149,6 +150,7 @@ def verify(options: Namespace) -> int:
             say(f"{printable(options.output)}: {difference}")
         if not found and not options.quiet:
             say(f"{printable(options.output)}: the same as {printable(options.input)}")
+            LOGGER.debug("not compared: %s", NOT_COMPARED)
     return 1 if found else 0
 
 

@@ -19,6 +19,11 @@ _EPSILONS = (
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 
+NOT_COMPARED = (
+    "the version of GGUF, the padding between the data, and the version of ggcp that made the file"
+)
+"""By ``verify``: a file that differs in nothing else is as good."""
+
 COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
 
 
@@ -117,7 +122,8 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         "verify",
         help="compare a GGUF with the checkpoint it was made from",
         description="Compare a GGUF with the checkpoint it was made from: every key, every "
-        "tensor, every byte. Says what differs; exit code 1 if anything does.",
+        "tensor, every byte of data. Says what differs; exit code 1 if anything does. Not compared "
+        f"are {NOT_COMPARED}.",
     )
     add(
         add_synth_arguments,

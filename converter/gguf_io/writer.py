@@ -16,8 +16,9 @@ from gguf.gguf_writer import WriterState
 from converter.disk.copying import Copier, write_at
 from converter.disk.folder import retried
 from converter.disk.output import Output
+from converter.errors import ConversionError
 from converter.plan import Plan
-from ggcp_schema import Span
+from ggcp_schema import Span, gguf
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -35,12 +36,16 @@ def write(plan: Plan, output: Output, progress: Callable[[int], object] = lambda
 
     Raises:
         FormatError: a source was cut or written to in the meantime, or cannot be read.
-        ConversionError: the output cannot be written.
+        ConversionError: the output cannot be written, or could not be read again.
     """
+    _require_readable(output, "keys", gguf.MOST_KEYS, len(plan.metadata) + 1)
+    _require_readable(output, "tensors", gguf.MOST_TENSORS, len(plan.tensors))
     with output.writing():
         with output.file() as file:
             alignment = _write_head(plan, file)
-            offset = -(-file.tell() // alignment) * alignment
+            end = file.tell()
+            _require_readable(output, "bytes before the data", gguf.MOST_HEAD_BYTES, end)
+            offset = -(-end // alignment) * alignment
         end = offset + sum(-(-tensor.length // alignment) * alignment for tensor in plan.tensors)
         _allocate(output.descriptor, end)
     copier = Copier(output)
@@ -65,8 +70,23 @@ def write(plan: Plan, output: Output, progress: Callable[[int], object] = lambda
     return end
 
 
+def _require_readable(output: Output, what: str, most: int, found: int) -> None:
+    """Refuse what our own reader, which is bounded, would refuse afterwards."""
+    if found > most:
+        raise ConversionError(
+            output.path,
+            expected=f"at most {most} {what} to write, so that they can be read again",
+            found=str(found),
+            hint="no GGUF in use has as many; make sure that the input is the right file",
+        )
+
+
 class _HeadWriter(GGUFWriter):
-    """Lays out a head in an open file; the package's own opens a file by its name."""
+    """Lays out a head in an open file, piece by piece.
+
+    The package's own opens a file by its name, and holds the bytes of all keys, and of all tensor
+    infos, before it writes them.
+    """
 
     def __init__(self, file: BufferedWriter, architecture: str) -> None:
         super().__init__(None, architecture)
@@ -75,6 +95,18 @@ class _HeadWriter(GGUFWriter):
     def open_output_file(self, path: Path | None = None) -> None:
         self.fout = [self._file]
         self.state = WriterState.EMPTY
+
+    def write_kv_data_to_file(self) -> None:
+        for key, item in self.kv_data[0].items():
+            self._file.write(self._pack_val(key, GGUFValueType.STRING, add_vtype=False))
+            if item.sub_type is None:
+                self._file.write(self._pack_val(item.value, item.type, add_vtype=True))
+                continue
+            self._file.write(self._pack("I", item.type) + self._pack("I", item.sub_type))
+            self._file.write(self._pack("Q", len(item.value)))
+            for element in item.value:
+                self._file.write(self._pack_val(element, item.sub_type, add_vtype=False))
+        self.state = WriterState.KV_DATA
 
 
 def _write_head(plan: Plan, file: BufferedWriter) -> int:

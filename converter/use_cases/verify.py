@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 from converter.errors import ConversionError
@@ -22,6 +23,9 @@ from ggcp_schema import Source
 
 Name = str | os.PathLike[str]
 
+MOST_DIFFERENCES = 100
+"""How many differences are told one by one; of one wrong option there are far fewer."""
+
 
 class _Expected(NamedTuple):
     """What a GGUF should be, and what contradicts what it says of itself."""
@@ -34,6 +38,9 @@ def verify(
     source: Name, path: Name, *, base: Name | None = None, progress: Progress = silent
 ) -> list[str]:
     """Return one line for each difference between a GGUF and what its checkpoint becomes.
+
+    Of more than MOST_DIFFERENCES the last line gives the number of the others. Not compared are the
+    version of GGUF, the padding between the data, and the version of ggcp that made the file.
 
     What the checkpoint does not hold is taken as the GGUF says: the epsilon of the RMS norms, the
     order of the reading trainer, the rows by which the moments were divided; for a model also the
@@ -60,14 +67,19 @@ def verify(
             expected = _model(opened, finished)
         else:
             expected = _to_resume(opened, finished)
-        found = list(expected.contradictions)
         with progress("Verifying", expected.plan.length) as count:
             plan = as_made_by_its_version(expected.plan, finished)
-            found += differences(plan, finished, count)
+            found = _few(chain(expected.contradictions, differences(plan, finished, count)))
         opened.source.check_unchanged()
         if base is not None:
             base_model.source.check_unchanged()
     return found
+
+
+def _few(differences: Iterator[str]) -> list[str]:
+    found = list(islice(differences, MOST_DIFFERENCES))
+    more = sum(1 for _ in differences)
+    return [*found, f"and {more} more differences"] if more else found
 
 
 def _require_base_where_merged(path: Name, finished: Gguf, base: Name | None) -> None:

@@ -307,6 +307,19 @@ def test_help_has_the_epsilons() -> None:
         assert line in help_text
 
 
+def test_verify_says_what_it_does_not_compare(folder: Path) -> None:
+    words = "the version of GGUF, the padding between the data, and the version of ggcp that made "
+    assert words in " ".join(run("verify", "--help").stdout.split())
+    source, output = FIXTURES / "v0_adam_one.bin", folder / "out.gguf"
+    assert run("convert", source, output, "--quiet").returncode == 0
+    same = f"{output}: the same as {source}\n"
+    done = run("verify", source, output)
+    assert (done.returncode, done.stdout, done.stderr) == (0, same, "")
+    done = run("verify", source, output, "--verbose")
+    assert (done.returncode, done.stdout) == (0, same)
+    assert done.stderr == f"ggcp: not compared: {words}the file\n"
+
+
 class TestSynth:
     def test_default_converts(self, folder: Path) -> None:
         made, output = folder / "made.bin", folder / "out.gguf"

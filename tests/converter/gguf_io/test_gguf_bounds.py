@@ -14,6 +14,8 @@ from command import ENVIRONMENT
 from tiny_files import perform, write_inputs
 from vocabulary_files import array, gguf, pair, text
 
+from converter.gguf_io.reader import read_gguf
+from ggcp_schema import Source
 from ggcp_schema.gguf import (
     MOST_ELEMENTS,
     MOST_HEAD_BYTES,
@@ -22,7 +24,7 @@ from ggcp_schema.gguf import (
     MOST_TENSORS,
     MOST_TEXT_BYTES,
 )
-from ggcp_schema.synthetic import Synthetic
+from ggcp_schema.synthetic import Synthetic, SyntheticLora
 
 if not Path("/proc/self/status").exists():
     pytest.skip("the most memory of a process is read from /proc", allow_module_level=True)
@@ -58,18 +60,26 @@ def info(index: int) -> bytes:
     return text(name) + struct.pack("<I4QIQ", 4, 1, 1, 1, 1, 0, 32 * index)
 
 
-def at_all_limits() -> Iterator[bytes]:
-    """As many keys, tensors, elements and bytes as there may be, a longest text, longest names."""
+def at_all_limits(*pairs: bytes, infos: tuple[bytes, ...] = (), room: int = 0) -> Iterator[bytes]:
+    """As many keys, tensors, elements and bytes as there may be, a longest text, longest names.
+
+    Args:
+        pairs: keys that are among them.
+        infos: tensors that are the first of them, of 32 bytes each.
+        room: how many keys of 64 bytes there might be besides.
+    """
     keys = [
+        *pairs,
         array("texts", 8, MOST_ELEMENTS - 8, text(b"a") * (MOST_ELEMENTS - 8)),
         array("numbers", 12, 8, bytes(64)),
         pair("text", 8, text(b"x" * MOST_TEXT_BYTES)),
         *(pair(f"{index:05}".ljust(MOST_NAME_BYTES, "n"), 0, b"\0") for index in range(200)),
     ]
-    keys += [pair(f"k{index}", 10, bytes(8)) for index in range(MOST_KEYS - len(keys) - 1)]
-    infos = b"".join(map(info, range(MOST_TENSORS)))
-    rest = MOST_HEAD_BYTES - len(gguf(*keys, pair("rest", 8, text(b"")))) - len(infos)
-    yield gguf(*keys, pair("rest", 8, text(b"x" * rest)), tensors=MOST_TENSORS) + infos
+    keys += [pair(f"k{index}", 10, bytes(8)) for index in range(MOST_KEYS - len(keys) - 1 - room)]
+    packed = b"".join((*infos, *map(info, range(len(infos), MOST_TENSORS))))
+    most = MOST_HEAD_BYTES - 64 * room
+    rest = most - len(gguf(*keys, pair("rest", 8, text(b"")))) - len(packed)
+    yield gguf(*keys, pair("rest", 8, text(b"x" * rest)), tensors=MOST_TENSORS) + packed
     yield bytes(32 * MOST_TENSORS)
 
 
@@ -90,6 +100,55 @@ def test_a_file_at_all_its_limits(tmp_path: Path) -> None:
     assert printed == [f"{MOST_KEYS} {MOST_TENSORS} {MOST_HEAD_BYTES} 8"]
     assert seconds < 5
     assert peak < 200 * MEGABYTE
+
+
+MERGE = """
+from converter.cli import main
+print(main(["export", *sys.argv[1:3], "--merge", sys.argv[3], "--quiet"]))
+"""
+
+
+def merged(folder: Path, room: int) -> tuple[float, int, list[str]]:
+    """Merge a LoRA of a model without layers, of one token, into a base at its limits."""
+    with (folder / "lora.bin").open("wb") as file:
+        SyntheticLora(vocabulary_size=1, embedding_length=8, head_count=1, block_count=0).write(
+            file
+        )
+    sizes = {"embedding_length": 8, "block_count": 0, "attention.head_count": 1}
+    base = at_all_limits(
+        pair("general.architecture", 8, text(b"llama")),
+        *(pair(f"llama.{key}", 4, struct.pack("<I", value)) for key, value in sizes.items()),
+        infos=(
+            text(b"token_embd.weight") + struct.pack("<IQQIQ", 2, 8, 1, 0, 0),
+            text(b"output_norm.weight") + struct.pack("<IQIQ", 1, 8, 0, 32),
+            text(b"output.weight") + struct.pack("<IQQIQ", 2, 8, 1, 0, 64),
+        ),
+        room=room,
+    )
+    with (folder / "base.gguf").open("wb") as file:
+        file.writelines(base)
+    return measured(MERGE, folder / "lora.bin", folder / "out.gguf", folder / "base.gguf")
+
+
+def test_a_merge_into_a_base_at_all_limits(tmp_path: Path) -> None:
+    _, peak, printed = merged(tmp_path, room=1)
+    assert printed == ["0"]
+    assert peak < 250 * MEGABYTE
+    with Source.open(tmp_path / "out.gguf") as made:
+        found = read_gguf(made)
+    assert (len(found.keys), len(found.tensors)) == (MOST_KEYS, MOST_TENSORS)
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    _, peak, printed = merged(tmp_path, room=0)
+    assert printed == [
+        f"ggcp: {tmp_path}/out.gguf: expected at most {MOST_KEYS} keys to write, so that they can "
+        f"be read again, found {MOST_KEYS + 1}; no GGUF in use has as many; "
+        "make sure that the input is the right file",
+        "1",
+    ]
+    assert peak < 250 * MEGABYTE
+    assert not (tmp_path / "out.gguf").exists()
 
 
 HOSTILE = {

@@ -272,3 +272,28 @@ def test_other_types(kind: TensorType, source: Source, folder: Path) -> None:
     plan = Plan("llama", (), (tensor,))
     carried_out(plan, source, folder / "out.gguf", Writing(verify=True))
     assert (folder / "out.gguf").read_bytes().endswith(data + bytes(-len(data) % 32))
+
+
+@pytest.mark.parametrize(
+    ("keys", "tensors", "name", "found"),
+    [
+        (0, 65_537, 1, "65536 tensors to write, so that they can be read again, found 65537"),
+        (65_536, 0, 1, "65536 keys to write, so that they can be read again, found 65537"),
+        # Magic, version and counts; general.architecture; each key with its length, type and value.
+        (1024, 0, 65_535, "67108864 bytes before the data to write, so that they can be read "
+            f"again, found {24 + (8 + 20 + 4 + 8 + 5) + 1024 * (8 + 65_535 + 4 + 1)}"),
+    ],
+)  # fmt: skip
+def test_what_could_not_be_read_again(
+    keys: int, tensors: int, name: int, found: str, source: Source, folder: Path
+) -> None:
+    metadata = (Metadata(f"{i}".ljust(name, "k"), ValueType.UINT8, 0) for i in range(keys))
+    every = (PlannedTensor(f"t{index}", (1,), (span(source, 0, 1),)) for index in range(tensors))
+    plan = Plan("llama", tuple(metadata), tuple(every))
+    with pytest.raises(ConversionError) as caught:
+        carried_out(plan, source, folder / "out.gguf", Writing())
+    assert str(caught.value) == (
+        f"{folder}/out.gguf: expected at most {found}; no GGUF in use has as many; "
+        "make sure that the input is the right file"
+    )
+    assert list(folder.iterdir()) == []

@@ -111,6 +111,18 @@ def test_another_value_of_any_key(
         ]
 
 
+def test_of_very_many_differences_the_last_line_gives_the_number(
+    source: Path, right: dict[str, Gguf], tmp_path: Path
+) -> None:
+    changed = copy.deepcopy(right["v0_adam_one.bin"])
+    room = 65_536 - len(changed.keys)
+    changed.keys += [Key(f"k{index}", U8, 0) for index in range(room)]
+    (tmp_path / "changed.gguf").write_bytes(changed.to_bytes())
+    found = verify(source, tmp_path / "changed.gguf")
+    assert found[:100] == [f"key k{index}: not expected" for index in range(100)]
+    assert found[100:] == [f"and {room - 100} more differences"]
+
+
 OTHER_TYPES = {
     U32: ("UINT32", F64, "FLOAT64", 1.0),
     F32: ("FLOAT32", F64, "FLOAT64", 1e-5),
