@@ -42,10 +42,10 @@ def copied_spans(source: Path, target: Path, spans: Path) -> None:
     script = f"""
 import json
 from gguf import GGUFReader
-from converter.use_cases.convert import plan_conversion
-from ggcp_schema import parse
-with parse({str(source)!r}) as checkpoint:
-    plan = plan_conversion(checkpoint)
+from converter.inputs import open_checkpoint
+from converter.use_cases.convert import planned_conversion
+with open_checkpoint({str(source)!r}) as opened:
+    plan = planned_conversion(opened.snapshot())
     tensors = GGUFReader({str(target)!r}).tensors
     print(json.dumps([
         [part.offset, part.length, int(tensor.data_offset)]
