@@ -47,14 +47,15 @@ def vocabulary(path: Path, tokens: int) -> Path:
 def spans(source: Path, target: Path, path: Path) -> Path:
     """Find where each weight is in the checkpoint and in its GGUF, for the rivals."""
     script = f"""
+import json
 from gguf import GGUFReader
-from converter.layouts.trainer import model_tensors
-from ggcp_schema import parse
+from converter.inputs import open_checkpoint
+from converter.layouts.tables import tensor_name
 places = {{t.name: int(t.data_offset) for t in GGUFReader({str(target)!r}).tensors}}
-with parse({str(source)!r}) as checkpoint:
+with open_checkpoint({str(source)!r}) as opened:
     print(json.dumps([
-        [record.data.offset, record.data.length, places[name + ".weight"]]
-        for _, name, record in model_tensors(checkpoint.container.model)
+        [weight.span.offset, weight.span.length, places[tensor_name(path)]]
+        for path, weight in opened.snapshot().weights.items()
     ]))
 """
     path.write_text(run(python("-c", script)).output)
