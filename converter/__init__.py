@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from converter.report.report import Report
     from converter.use_cases.carry_out import Writing, Written
     from converter.use_cases.convert import ResumeWith, convert
-    from converter.use_cases.export import ExportOptions, export, export_lora
+    from converter.use_cases.export import export, export_lora
+    from converter.use_cases.export_options import ExportOptions
     from converter.use_cases.inspect import inspect
     from converter.use_cases.verify import verify
 
@@ -32,7 +33,7 @@ __all__ = [
 
 _HOMES = {
     "ConversionError": "converter.errors",
-    "ExportOptions": "converter.use_cases.export",
+    "ExportOptions": "converter.use_cases.export_options",
     "Report": "converter.report.report",
     "ResumeWith": "converter.use_cases.convert",
     "Writing": "converter.use_cases.carry_out",

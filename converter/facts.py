@@ -140,6 +140,7 @@ class Facts:
         length: bytes.
         lora: whether it holds the change of a model, not a model.
         kind: what it is, in words.
+        category: the same for a script: ``training``, ``lora`` or ``model``.
         header_layout: which of several headers it has, in words; empty for the only one.
         header_note: what is unusual about its header, as a sentence; empty for nothing.
         written_by: which trainers write such files, in words.
@@ -153,12 +154,15 @@ class Facts:
         regions: the whole file, without a hole.
         error: what is wrong with the file; None if nothing is.
         aborted_save: whether it is what a trainer left that aborted while it saved.
+        vocabulary_tokens: tokens of the vocabulary in it; None if it holds none.
+        epsilon: the epsilon of the RMS norms; None if the file does not say.
     """
 
     file: str
     length: int
     lora: bool
     kind: str
+    category: str
     header_layout: str
     header_note: str
     written_by: str
@@ -172,6 +176,8 @@ class Facts:
     regions: tuple[Region, ...]
     error: FormatError | None
     aborted_save: bool
+    vocabulary_tokens: int | None
+    epsilon: float | None
 
     @property
     def model_tensors(self) -> tuple[TensorFacts, ...]:

@@ -43,8 +43,14 @@ class Hyperparameters:
     embedding_length: int
     feed_forward_length: int
     head_count: int
+    key_value_head_count: int
     block_count: int
     rope_dimension_count: int
+
+    @property
+    def key_value_length(self) -> int:
+        """Elements of all keys of a token, or of all values; less where heads share them."""
+        return self.head_dimension * self.key_value_head_count
 
     @property
     def head_dimension(self) -> int:

@@ -237,7 +237,8 @@ def parse(file: str | os.PathLike[str] | BinaryIO, *, partial: bool = False) -> 
     """Parse a whole checkpoint; tensor data are not read but left as spans of the file.
 
     Args:
-        file: a name, or a seekable binary file, which is read from its first byte.
+        file: a name, or a seekable binary file, which is read from its first byte; a Source is
+            closed with the checkpoint.
         partial: whether a damaged file is parsed as far as it goes. The container then holds what
             was read and checked before the error, and ``error`` is that error. A struct that the
             error is in holds the members before it; a tensor that is cut lacks its ``data``.
@@ -246,7 +247,11 @@ def parse(file: str | os.PathLike[str] | BinaryIO, *, partial: bool = False) -> 
         FormatError: the file cannot be read or is no checkpoint, or anything in it contradicts the
             format and ``partial`` is not set.
     """
-    source = Source.open(file) if isinstance(file, (str, os.PathLike)) else Source.over(file)
+    if isinstance(file, Source):
+        source = file
+    else:
+        source = Source.open(file) if isinstance(file, (str, os.PathLike)) else Source.over(file)
+    source.seek(0)
     try:
         with _collection_paused():
             return Checkpoint(CHECKPOINT_FILE.parse_stream(source), source)

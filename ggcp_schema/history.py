@@ -150,6 +150,30 @@ TRAINERS_OF = {
 }
 """The trainers that write training checkpoints, by the layout of the optimizer context."""
 
+GGUF_TRAINERS = TRAINERS[4:]
+"""Those that write GGUF checkpoints."""
+
+
+def gguf_writers(*, lora: bool, converted: bool, file_version: int, container_version: int) -> str:
+    """Return which trainers wrote a GGUF checkpoint, in words.
+
+    Args:
+        lora: whether it is one of finetune.
+        converted: whether it says that it was made from another file.
+        file_version: ``training.file_version``.
+        container_version: version of the GGUF.
+    """
+    if converted:
+        return "ggcp, from a checkpoint before GGUF"
+    trainer = "finetune" if lora else "train-text-from-scratch"
+    since = "2023-08-29 (0564f4ed1)" if lora else "2023-08-28 (44c117f41)"
+    if file_version == 0:
+        return f"{trainer}, llama.cpp from {since} to 2023-09-28"
+    if container_version == 2:
+        return f"{trainer}, llama.cpp from 2023-09-28 (0e76a8992) to 2023-10-20"
+    return f"{trainer}, llama.cpp from 2023-10-20 (8cf19d60d) to July 2024"
+
+
 READERS = {
     Order.FLASH: "August 2023 to May 2024 without --no-flash",
     Order.PLAIN: "August 2023 to May 2024 with --no-flash, and July 2024",

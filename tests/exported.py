@@ -15,8 +15,8 @@ from reference import llama
 from reference.checkpoint import Checkpoint, gguf_names
 
 from converter.use_cases.carry_out import Writing
-from converter.use_cases.export import ExportOptions
 from converter.use_cases.export import export as run_export
+from converter.use_cases.export_options import ExportOptions
 from ggcp_schema import build
 from ggcp_schema.synthetic import Synthetic
 

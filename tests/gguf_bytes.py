@@ -82,7 +82,7 @@ def read(path: Path | bytes) -> Gguf:
     """A whole GGUF; anything left over or overlapping is an AssertionError."""
     cursor = _Cursor(path if isinstance(path, bytes) else path.read_bytes())
     magic, version, tensor_count, key_count = cursor.numbers("<4sIQQ")
-    assert (magic, version) == (b"GGUF", 3)
+    assert (magic, version) in ((b"GGUF", 2), (b"GGUF", 3))  # which differ in nothing here
     keys = [cursor.key() for _ in range(key_count)]
     infos = [cursor.tensor_info() for _ in range(tensor_count)]
     place = cursor.padded()

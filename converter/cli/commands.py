@@ -83,8 +83,9 @@ def convert(options: Namespace) -> int:
 
 def export(options: Namespace) -> int:
     """Make a GGUF that today's engines run."""
-    from converter.use_cases.export import ExportOptions, prepared
     from converter.use_cases.export import export as run_export
+    from converter.use_cases.export import prepared
+    from converter.use_cases.export_options import ExportOptions
 
     chosen = ExportOptions(
         options.vocab,

@@ -49,6 +49,7 @@ GGCP_OPTIMIZER_VERSION = "ggcp.optimizer_version"
 GGCP_PARAMETER_ORDER = "ggcp.parameter_order"
 GGCP_STORED_PARAMETER_ORDER = "ggcp.stored_parameter_order"
 GGCP_GRADIENT_ROWS = "ggcp.gradient_rows"
+GGCP_GRADIENTS = "ggcp.gradients"
 GGCP_MISSING_VALUES = "ggcp.missing_values"
 
 ADAM_TENSORS = {

@@ -62,6 +62,8 @@ class Gguf:
         tensors: all tensors, in order.
         alignment: bytes that the data of each tensor are aligned to.
         data_offset: where all data start; behind the end of a file that has none, perhaps.
+        error: what is wrong with the data, of a file that was read as far as they go; None if
+            nothing is.
     """
 
     source: Source
@@ -70,6 +72,7 @@ class Gguf:
     tensors: dict[str, GgufTensor]
     alignment: int
     data_offset: int
+    error: FormatError | None = None
 
     def value(self, key: str, default: Any = None) -> Any:
         """Return the value of a key that is no array, or ``default`` where there is no such key.
@@ -88,7 +91,13 @@ def shown_name(name: str) -> str:
     return printable(f"{name[: _MOST_CHARACTERS - 3]}..." if cut else name)
 
 
-def read_gguf(source: Source, *, damaged: str | None = None, other: str | None = None) -> Gguf:
+def read_gguf(
+    source: Source,
+    *,
+    damaged: str | None = None,
+    other: str | None = None,
+    partial: bool = False,
+) -> Gguf:
     """Read header, keys and tensor infos of a GGUF, version 2 or 3, open at its first byte.
 
     At most 64 MiB are read, and held in less than 200 MB; see the limits in ``ggcp_schema.gguf``.
@@ -97,6 +106,8 @@ def read_gguf(source: Source, *, damaged: str | None = None, other: str | None =
         source: the file.
         damaged: what to do with a file that is damaged; None for what the schema says.
         other: what to do with a file that is no GGUF of these versions; None likewise.
+        partial: whether a file whose data are cut is read as far as they go: tensors that are not
+            whole are left out, and ``error`` is what is wrong with the first of them.
 
     Raises:
         FormatError: the file is no GGUF, is cut short or damaged.
@@ -107,8 +118,14 @@ def read_gguf(source: Source, *, damaged: str | None = None, other: str | None =
         names = _Names(source)
         keys = _keys(names, header.metadata_count)
         alignment = _alignment(keys)
-        tensors, start = _tensors(names, header.tensor_count, alignment)
-    return Gguf(source, header.version, keys, tensors, alignment, start)
+        infos = _infos(names, header.tensor_count, alignment)
+        start = -(-source.tell() // alignment) * alignment
+        tensors, error = _tensors(source, infos, start)
+        if error is not None and not partial:
+            raise error
+    if error is not None:
+        error.file = source.label
+    return Gguf(source, header.version, keys, tensors, alignment, start, error)
 
 
 def read_keys(source: Source) -> dict[str, Value]:
@@ -208,8 +225,7 @@ def _alignment(values: dict[str, Value]) -> int:
     return int(found)
 
 
-def _tensors(names: _Names, count: int, alignment: int) -> tuple[dict[str, GgufTensor], int]:
-    """Return the tensors, and where all data start."""
+def _infos(names: _Names, count: int, alignment: int) -> dict[str, _Info]:
     if count > gguf.MOST_TENSORS:
         raise FormatError(
             path="tensor_count",
@@ -229,8 +245,21 @@ def _tensors(names: _Names, count: int, alignment: int) -> tuple[dict[str, GgufT
         except FormatError as error:
             error.within(f"tensors[{index}]")
             raise
-    start = -(-source.tell() // alignment) * alignment
-    tensors = {name: _tensor(source, name, info, start) for name, info in infos.items()}
+    return infos
+
+
+def _tensors(
+    source: Source, infos: dict[str, _Info], start: int
+) -> tuple[dict[str, GgufTensor], FormatError | None]:
+    """Return the tensors that are whole, and what is wrong with the first other one."""
+    tensors: dict[str, GgufTensor] = {}
+    first: FormatError | None = None
+    for name, info in infos.items():
+        found = _tensor(source, name, info, start)
+        if isinstance(found, GgufTensor):
+            tensors[name] = found
+        else:
+            first = first or found
     length = sum(tensor.data.length for tensor in tensors.values())
     left = max(source.size - start, 0)
     if length > left:  # a small file could become a huge one
@@ -241,7 +270,7 @@ def _tensors(names: _Names, count: int, alignment: int) -> tuple[dict[str, GgufT
             found=f"{left} bytes to the end of the file",
             hint=gguf.DAMAGED,
         )
-    return tensors, start
+    return tensors, first
 
 
 class _Info(NamedTuple):
@@ -253,8 +282,9 @@ class _Info(NamedTuple):
     offset: int
 
 
-def _tensor(source: Source, name: str, info: _Info, start: int) -> GgufTensor:
-    kind = TensorType(info.type)
+def _tensor(source: Source, name: str, info: _Info, start: int) -> GgufTensor | FormatError:
+    """Return a tensor, or what is wrong if the file ends before its data do."""
+    kind = info.type
     if info.shape[0] % kind.block_elements:
         raise FormatError(
             path=f"tensor {shown_name(name)}",
@@ -267,7 +297,7 @@ def _tensor(source: Source, name: str, info: _Info, start: int) -> GgufTensor:
     offset = start + info.offset
     left = max(source.size - offset, 0)
     if length > left:
-        raise FormatError(
+        return FormatError(
             path=f"tensor {shown_name(name)}",
             offset=offset,
             expected=f"{length} bytes of data",

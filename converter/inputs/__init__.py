@@ -63,4 +63,15 @@ def open_checkpoint(file: str | os.PathLike[str] | BinaryIO) -> Opened:
     Raises:
         FormatError: it cannot be read, or is none; a damaged one raises nothing.
     """
-    return CheckpointBeforeGguf(file)
+    named = isinstance(file, (str, os.PathLike))
+    source = Source.open(file) if named else Source.over(file)  # type: ignore[arg-type]
+    try:
+        if source.read(4) == b"GGUF":
+            from converter.inputs.trainer_gguf import TrainerGguf  # takes the gguf package
+
+            source.seek(0)
+            return TrainerGguf(source)
+        return CheckpointBeforeGguf(source)
+    except BaseException:
+        source.close()
+        raise

@@ -6,11 +6,10 @@ of some name, the container has a member of that name.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from converter.facts import Facts
 from converter.inputs.before_gguf_facts import facts_of, offset_of, records
@@ -18,7 +17,7 @@ from converter.inputs.rescue import last_w3, offering_rescue, refusing_rescue, w
 from converter.parts import Array
 from converter.progress import LOGGER
 from converter.snapshot import Counters, Gradients, Hyperparameters, Optimizer, Rope, Snapshot
-from ggcp_schema import parse
+from ggcp_schema import Source, parse
 from ggcp_schema.checkpoint import ABORTED_SAVE
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import sums_gradients
@@ -47,8 +46,8 @@ class CheckpointBeforeGguf:
         FormatError: it cannot be read, or is no checkpoint.
     """
 
-    def __init__(self, file: str | os.PathLike[str] | BinaryIO) -> None:
-        checkpoint = parse(file, partial=True)
+    def __init__(self, source: Source) -> None:
+        checkpoint = parse(source, partial=True)
         self.source = checkpoint.source
         self.error = checkpoint.error
         self._container: Mapping[str, Any] = checkpoint.container
@@ -109,6 +108,7 @@ class CheckpointBeforeGguf:
         counters = _of_same_names(Counters, container["training"])
         context = container.get("optimizer") or {}
         sizes = {**container["hyperparameters"]}
+        sizes["key_value_head_count"] = sizes["head_count"]
         if self.lora:
             sizes["feed_forward_length"] = container["feed_forward_length"]
         return Snapshot(

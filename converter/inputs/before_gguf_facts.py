@@ -85,12 +85,13 @@ def facts_of(container: Mapping[str, Any], source: Source, error: FormatError | 
         length=source.size,
         lora=lora,
         kind="LoRA finetune checkpoint" if lora else "training checkpoint",
+        category="lora" if lora else "training",
         header_layout=header_layout.value if header_layout else "",
         header_note=_header_note(container),
         written_by=written_by,
-        training=_group(training, Training),
+        training=group(training, Training),
         hyperparameters=_hyperparameters(container),
-        ranks=_group(container.get("ranks", {}), Ranks),
+        ranks=group(container.get("ranks", {}), Ranks),
         context_length=_context_length(training),
         parameter_count=container.get("parameter_count"),
         optimizer=optimizer,
@@ -104,6 +105,8 @@ def facts_of(container: Mapping[str, Any], source: Source, error: FormatError | 
         ),
         error=error,
         aborted_save=error is not None and error.hint == ABORTED_SAVE,
+        vocabulary_tokens=None,
+        epsilon=None,
     )
 
 
@@ -120,7 +123,7 @@ def _tensor(path: str, record: Mapping[str, Any]) -> TensorFacts:
     )
 
 
-def _group(values: Mapping[str, Any], struct: Struct, **more: str) -> Group:
+def group(values: Mapping[str, Any], struct: Struct, **more: str) -> Group:
     """Return the numbers of a part of the file, with the meanings that the schema gives."""
     meanings = {
         member.name: f"{member.docs} C: {member.c_name}.".replace(" C: -.", "").replace("``", "")
@@ -151,7 +154,7 @@ def _hyperparameters(container: Mapping[str, Any]) -> Group:
         found["feed_forward_length"] = container["feed_forward_length"]
     if found.get("head_count"):
         found["head_dimension"] = found["embedding_length"] // found["head_count"]
-    return _group(found, Hyperparameters, head_dimension=_HEAD_DIMENSION)
+    return group(found, Hyperparameters, head_dimension=_HEAD_DIMENSION)
 
 
 def _context_length(training: Mapping[str, int]) -> int | None:
@@ -176,16 +179,16 @@ def _optimizer(context: Mapping[str, Any]) -> OptimizerFacts:
     return OptimizerFacts(
         layout=layout.value if layout else "",
         type=OptimizerType(kind) if kind in tuple(OptimizerType) else None,
-        counters=_group({n: context[n] for n in _COUNTERS if n in context}, OptimizerVersion1),
-        params=None if params is None else _group(params, Params),
+        counters=group({n: context[n] for n in _COUNTERS if n in context}, OptimizerVersion1),
+        params=None if params is None else group(params, Params),
         adam=_settings(params, "adam", AdamParams),
         lbfgs=_settings(params, "lbfgs", LbfgsParams),
-        state=_group(
+        state=group(
             state,
             Lbfgs if kind == OptimizerType.LBFGS else AdamVersion1,
             **dict.fromkeys(losses, NO_MEAN_LOSS),
         ),
-        past_losses=_past_losses(state.get("past_loss_values", {}).get("data"), done),
+        past_losses=past_losses(state.get("past_loss_values", {}).get("data"), done),
         iterations_done=done,
         losses_are_means=means,
         sums_gradients=layout is not None and sums_gradients(layout),
@@ -194,10 +197,11 @@ def _optimizer(context: Mapping[str, Any]) -> OptimizerFacts:
 
 
 def _settings(params: Mapping[str, Any] | None, name: str, struct: Struct) -> Group | None:
-    return _group(params[name], struct) if params is not None and name in params else None
+    return group(params[name], struct) if params is not None and name in params else None
 
 
-def _past_losses(data: Span | None, done: int) -> tuple[float, ...]:
+def past_losses(data: Span | None, done: int) -> tuple[float, ...]:
+    """Return the losses of the last iterations, the oldest first, of which ``done`` were done."""
     if data is None or not data.length:
         return ()
     past = data.length // 4

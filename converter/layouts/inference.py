@@ -17,6 +17,7 @@ from gguf import (
     MODEL_TENSOR,
     TENSOR_NAMES,
     Keys,
+    RopeScalingType,
 )
 
 from converter.errors import ConversionError
@@ -34,9 +35,10 @@ from converter.layouts.tables import (
     HEAD_COUNT_KV,
     RMS_EPSILON,
     ROPE_DIMENSION_COUNT,
+    ROPE_FREQUENCY_BASE,
+    STRING,
     U32,
     U64,
-    Fixed,
     Row,
     llama_key,
     metadata,
@@ -46,12 +48,9 @@ from converter.layouts.trainer import provenance, stored_epsilon
 from converter.numeric.encode import OUTTYPES, Outtype, encoded, stored_type
 from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
-from converter.snapshot import Hyperparameters, Snapshot
+from converter.snapshot import Hyperparameters, Rope, Snapshot
 from ggcp_schema.gguf import TensorType
 from ggcp_schema.history import HISTORICAL_EPSILON
-
-ROPE_BASE = 10000.0
-"""Fixed in the trainer (e32089b2c: the ``ggml_rope`` of its time)."""
 
 NOT_ROTATED = 1e30
 """Divides the angle of a dimension that the trainer left alone: it turns by nothing."""
@@ -67,7 +66,7 @@ _MODEL_ROWS = (
 _ROPE_ROWS = (
     # llama.cpp refuses any other number of dimensions than that of the head.
     Row(ROPE_DIMENSION_COUNT, U32, "hyperparameters.head_dimension"),
-    Fixed(llama_key(Keys.Rope.FREQ_BASE), F32, ROPE_BASE),
+    Row(ROPE_FREQUENCY_BASE, F32, "rope.base"),
     Row(llama_key(Keys.LLM.VOCAB_SIZE), U32, "hyperparameters.vocabulary_size"),
 )
 # fmt: on
@@ -159,6 +158,7 @@ def model_plan(snapshot: Snapshot, choices: Choices) -> Plan:
             *metadata(_MODEL_ROWS, snapshot),
             Metadata(RMS_EPSILON, F32, choices.epsilon),
             *metadata(_ROPE_ROWS, snapshot),
+            *_scaling(_rope(snapshot)),
             *provenance(snapshot),
             *_missing(snapshot.missing),
             *choices.tokenizer,
@@ -177,20 +177,32 @@ def _tensors(snapshot: Snapshot, outtype: Outtype) -> Iterator[PlannedTensor]:
         kind = stored_type(array.shape, outtype)
         yield encoded(tensor_name(path), array.shape, array.parts, kind)
     if snapshot.hyperparameters.rotates_in_part:
-        yield _rope_factors(snapshot.hyperparameters)
+        yield _rope_factors(snapshot.hyperparameters, _rope(snapshot).base)
 
 
-def _rope_factors(hyperparameters: Hyperparameters) -> PlannedTensor:
+def _rope(snapshot: Snapshot) -> Rope:
+    if snapshot.rope is None:
+        raise ValueError("only the base model of a LoRA knows its rope")
+    return snapshot.rope
+
+
+def _scaling(rope: Rope) -> Iterator[Metadata]:
+    if rope.scale != 1:
+        yield Metadata(llama_key(Keys.Rope.SCALING_TYPE), STRING, RopeScalingType.LINEAR.value)
+        yield Metadata(llama_key(Keys.Rope.SCALING_FACTOR), F32, 1 / rope.scale)
+
+
+def _rope_factors(hyperparameters: Hyperparameters, base: float) -> PlannedTensor:
     """Return what divides the angles of rope, so that llama.cpp rotates as the trainer did.
 
-    llama.cpp turns the pair i of a head by 10000^(-2i / head dimension) a position; the trainer
-    turned the first n_rot / 2 pairs by 10000^(-2i / n_rot), the others not at all.
+    llama.cpp turns the pair i of a head by base^(-2i / head dimension) a position; the trainer
+    turned the first n_rot / 2 pairs by base^(-2i / n_rot), the others not at all.
     """
     dimension = hyperparameters.head_dimension
     rotated = hyperparameters.rope_dimension_count
     factors = np.full(dimension // 2, NOT_ROTATED)
     pair = np.arange(rotated // 2)
-    factors[: rotated // 2] = ROPE_BASE ** (2 * pair / rotated - 2 * pair / dimension)
+    factors[: rotated // 2] = base ** (2 * pair / rotated - 2 * pair / dimension)
     data = factors.astype("<f4").tobytes()
     name = TENSOR_NAMES[MODEL_TENSOR.ROPE_FREQS]
     return PlannedTensor(f"{name}.weight", (len(factors),), (Computed(len(data), lambda: (data,)),))

@@ -50,8 +50,8 @@ _SIZES = (
     (EMBEDDING_LENGTH, "embedding_length", "n_embd"),
     (FEED_FORWARD_LENGTH, "feed_forward_length", "n_ff"),
     (HEAD_COUNT, "head_count", "n_head"),
-    (HEAD_COUNT_KV, "head_count", "n_head; finetune of that time knew no others for keys and "
-        "values"),
+    (HEAD_COUNT_KV, "key_value_head_count", "n_head; finetune of that time knew no others for "
+        "keys and values"),
     (ROPE_DIMENSION_COUNT, "rope_dimension_count", "n_rot"),
 )
 """Sizes in which base and checkpoint agree: key, hyperparameter, what it is called in C."""

@@ -58,6 +58,8 @@ FEED_FORWARD_LENGTH = llama_key(Keys.LLM.FEED_FORWARD_LENGTH)
 HEAD_COUNT = llama_key(Keys.Attention.HEAD_COUNT)
 HEAD_COUNT_KV = llama_key(Keys.Attention.HEAD_COUNT_KV)
 ROPE_DIMENSION_COUNT = llama_key(Keys.Rope.DIMENSION_COUNT)
+ROPE_FREQUENCY_BASE = llama_key(Keys.Rope.FREQ_BASE)
+ROPE_SCALE_LINEAR = llama_key("{arch}.rope.scale_linear")
 
 # fmt: off
 COUNTER_ROWS = (

@@ -67,6 +67,8 @@ def trainer_plan(snapshot: Snapshot, *, epsilon: float | None = None) -> Plan:
         epsilon: the epsilon of the RMS norms; None for what the historical converter wrote.
     """
     optimizer = snapshot.required_optimizer
+    if snapshot.kept is not None:
+        return _kept_plan(snapshot, snapshot.kept)
     kind = "train_model" if snapshot.ranks is None else "finetune_lora"
     return Plan(
         ARCHITECTURE,
@@ -84,6 +86,16 @@ def trainer_plan(snapshot: Snapshot, *, epsilon: float | None = None) -> Plan:
             *_resumption(snapshot.resumption),
         ),
         (*_weights(snapshot), *_vectors(optimizer)),
+    )
+
+
+def _kept_plan(snapshot: Snapshot, kept: tuple[Metadata, ...]) -> Plan:
+    """Return the plan of the same GGUF, all its keys kept, for another trainer."""
+    added = {item.key: item for item in (*provenance(snapshot), *_resumption(snapshot.resumption))}
+    return Plan(
+        ARCHITECTURE,
+        (*(added.pop(item.key, item) for item in kept), *added.values()),
+        (*_weights(snapshot), *_vectors(snapshot.required_optimizer)),
     )
 
 

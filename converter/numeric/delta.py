@@ -85,7 +85,7 @@ class Delta:
     @property
     def outputs(self) -> int:
         """Elements along the tensor's second dimension."""
-        return self.b.shape[1]
+        return self.b.shape[1] if len(self.b.shape) > 1 else 1
 
     def rows(self, first: int, count: int) -> F64Array:
         """Return Δ in float64 for ``count`` indices of the tensor's second dimension.

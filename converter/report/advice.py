@@ -128,17 +128,25 @@ def _rescue(report: Report) -> Iterator[Step]:
     if not report.lora and (report.aborted_save or report.parameter_count is not None):
         zeros = report.aborted_save
         missing = ", with zeros for what is missing" if zeros else ", all of which is there"
-        yield Step(
-            f"Rescue the model{missing} (VOCAB: the vocabulary it was trained with)",
-            _export(report, "--vocab VOCAB --rescue"),
-        )
+        vocabulary = "" if report.vocabulary_tokens else "--vocab VOCAB "
+        where = " (VOCAB: the vocabulary it was trained with)" if vocabulary else ""
+        yield Step(f"Rescue the model{missing}{where}", _export(report, f"{vocabulary}--rescue"))
 
 
 def _training_steps(report: Report) -> Iterator[Step]:
-    yield Step(
-        "Run the model (VOCAB: its vocabulary, a GGUF, a .bin of 2023 or a tokenizer.model)",
-        _export(report, "--vocab VOCAB"),
-    )
+    if report.vocabulary_tokens is None:
+        yield Step(
+            "Run the model (VOCAB: its vocabulary, a GGUF, a .bin of 2023 or a tokenizer.model)",
+            _export(report, "--vocab VOCAB"),
+        )
+    elif report.optimizer:
+        yield Step("Run the model", _export(report, ""))
+    else:
+        yield Step(
+            "llama.cpp runs this file as it is; make one that transformers reads right, too",
+            _export(report, ""),
+        )
+        return
     source, target = shell_word(report.file), _beside(report.file, "resume")
     if report.context_length is None and _sums_gradients(report):
         yield Step("Keep everything in a GGUF, as it is stored", f"ggcp convert {source} {target}")
@@ -158,10 +166,24 @@ def _lora_steps(report: Report) -> Iterator[Step]:
     source, target = shell_word(report.file), _beside(report.file, "resume")
     yield Step("Use it as an adapter with llama.cpp --lora", _export(report, "", "adapter"))
     yield Step(
-        "Merge it into its base model (BASE.gguf)", _export(report, "--merge BASE.gguf", "merged")
+        f"Merge it into its base model (BASE.gguf{_fitting_base(report)})",
+        _export(report, "--merge BASE.gguf", "merged"),
     )
     yield Step("Keep everything in a GGUF", f"ggcp convert {source} {target}")
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
+
+
+def _fitting_base(report: Report) -> str:
+    """Return which sizes a base model must have that fits."""
+    sizes = report.hyperparameters
+    words = (
+        ("vocabulary_size", "tokens"),
+        ("block_count", "layers"),
+        ("embedding_length", "embedding elements"),
+        ("feed_forward_length", "feed-forward elements"),
+        ("head_count", "heads"),
+    )
+    return "".join(f", {sizes[name]} {what}" for name, what in words if name in sizes)
 
 
 def _export(report: Report, options: str, kind: str = "model") -> str:
@@ -184,5 +206,4 @@ def summary(report: Report) -> str:
     text = f"{kind} {number(report.parameter_count)} parameters in {layers}"
     done = report.training.get("iteration_count", 0)
     text += f", after {number(done)} iterations of training" if done else ""
-    unknown = report.optimizer is None or not report.optimizer.layout
-    return text + (". The file is damaged." if unknown or report.error else ".")
+    return text + (". The file is damaged." if report.error else ".")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from importlib import resources
 
 from converter.facts import Region, TensorFacts
 from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps, summary
 from converter.report.charts import file_map, histogram, losses, norms
 from converter.report.report import Report
-from converter.report.style import STYLE
 from converter.report.words import TYPES, Fact, Section, in_bytes, number, sections
 from converter.version import __version__
 from ggcp_schema import printable
@@ -32,6 +32,7 @@ def as_html(report: Report, *, tensors: bool = True) -> str:
         report: what to show.
         tensors: whether the tables of all tensors are part of it.
     """
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     name = printable(os.path.basename(report.file) or report.file)  # noqa: PTH119 - as given
     body = [
         _head(report, name),
@@ -54,7 +55,7 @@ def as_html(report: Report, *, tensors: bool = True) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{escape(name)}: {escape(report.kind)}</title>\n"
-        f'<style>{STYLE}</style>\n</head>\n<body>\n<div class="page">\n'
+        f'<style>\n{style}</style>\n</head>\n<body>\n<div class="page">\n'
         + "\n".join(part for part in body if part)
         + "\n</div>\n</body>\n</html>\n"
     )

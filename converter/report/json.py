@@ -1,56 +1,4 @@
-"""A report as JSON, for scripts.
-
-The structure is stable: members are only added, and ``format`` is increased should one ever change
-or go. What a damaged file does not tell is ``null``, or missing in the objects marked with a star,
-which hold as many members as were read. Numbers that JSON does not have are the texts ``"nan"``,
-``"inf"`` and ``"-inf"``.
-
-=============================== ===================================================================
-``format``                      1
-``file``                        ``name`` (escaped where it is not printable) and ``bytes``
-``kind``                        ``"training"`` or ``"lora"``
-``layout``                      ``optimizer``: ``"version 0"``, ``"version 1"`` or
-                                ``"version 1 with params"``; ``header`` (LoRA): ``"with n_mult"``
-                                or ``"without n_mult"``
-``written_by``                  which trainers write such files, in words
-``complete``                    whether the file is whole and right
-``error``                       ``null``, or ``path``, ``offset``, ``expected``, ``found``, ``hint``
-``training`` *                  ``iteration_count``, ``sample_count``, ``token_count``
-``context_length``              tokens in a sample; ``null`` if that is no whole number
-``hyperparameters`` *           by the names of the schema; also ``feed_forward_length`` and
-                                ``head_dimension``
-``ranks`` *                     of a LoRA checkpoint, else ``null``
-``parameter_count``             elements of all tensors of the model
-``optimizer``                   ``null`` if the file ends before it, or
-``optimizer.type``              ``"adam"`` or ``"lbfgs"``
-``optimizer.counters`` *        ``parameter_count``, ``iteration_count``, ``just_initialized``,
-                                ``convergence_past_count``, ``approx_hessian_count``
-``optimizer.params`` *          all settings by the names of the schema, with the groups ``adam``
-                                and ``lbfgs``; ``null`` where the layout does not store them
-``optimizer.state`` *           losses and line search
-``optimizer.past_losses``       the oldest first; the newest 10,000 if there are more
-``parameter_order``             ``null`` if unknown, or
-``parameter_order.candidates``  the orders that the evidence allows
-``parameter_order.evidence``    each sign in words
-``parameter_order.indifferent`` whether every order gives the same bytes
-``parameter_order.sampled``     whether only a sample of each tensor was read
-``tensors``                     a list in the order of the file; left out with ``--no-tensors``
-``tensors[].path``              where it is in the schema
-``tensors[].name``              as stored; ``""`` for those of the optimizer
-``tensors[].shape``             elements along each dimension, the fastest-varying first
-``tensors[].offset``            where the data start in the file
-``tensors[].bytes``             of data
-``tensors[].statistics``        ``null`` without ``--stats``, or ``minimum``, ``maximum``,
-                                ``mean``, ``standard_deviation``, ``norm`` (all of the finite
-                                elements), ``zeros``, ``nan``, ``infinities``, ``histogram``
-``…statistics.histogram``       ``null``, or ``scale``, ``low``, ``width``, ``counts``: with the
-                                scale ``"linear"`` bin i holds the values from low + i·width; with
-                                ``"magnitude"`` those of 2^(low + i) to 2^(low + i + 1), of either
-                                sign
-``notes``                       a list of sentences
-``next``                        a list of ``purpose`` and ``command``
-=============================== ===================================================================
-"""
+"""A report as JSON, for scripts; docs/json.md says what each member is."""
 
 from __future__ import annotations
 
@@ -68,7 +16,7 @@ FORMAT = 1
 
 
 def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
-    """Return a report as JSON values; see the module's documentation for the structure.
+    """Return a report as JSON values; see docs/json.md for the structure.
 
     Args:
         report: what to show.
@@ -77,7 +25,7 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     values: dict[str, Any] = {
         "format": FORMAT,
         "file": {"name": printable(report.file), "bytes": report.length},
-        "kind": "lora" if report.lora else "training",
+        "kind": report.category,
         "layout": {
             "optimizer": (report.optimizer.layout if report.optimizer else "") or None,
             "header": report.header_layout or None,

@@ -15,6 +15,7 @@ from converter.progress import LOGGER
 from converter.resume.detect import Finding, find_order
 from converter.snapshot import Gradients, Resumption, Snapshot
 from ggcp_schema import FormatError
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import READERS
 from ggcp_schema.order import Order
 
@@ -84,6 +85,15 @@ def _rows(snapshot: Snapshot, batch: int | None) -> int:
             hint="give the batch size of the training (the trainer's -b, 8 by default)",
         )
     optimizer = snapshot.required_optimizer
+    if optimizer.gradients is Gradients.UNKNOWN and optimizer.type is OptimizerType.ADAM:
+        if batch is not None:
+            return _context_length(snapshot) * batch
+        LOGGER.warning(
+            "the moments stay as they are: the file does not say whether its gradients are summed "
+            "over a batch; if they come from a checkpoint of a release of 2023 (optimizer version "
+            "0), give the trainer's -b with --batch, and they are divided"
+        )
+        return 1
     if optimizer.is_scaled:
         context_length = _context_length(snapshot)
         return context_length * (_estimated_batch(snapshot) if batch is None else batch)
@@ -119,7 +129,15 @@ def _context_length(snapshot: Snapshot) -> int:
 
 def _estimated_batch(snapshot: Snapshot) -> int:
     samples, iterations = snapshot.counters.sample_count, snapshot.counters.iteration_count
-    limit = snapshot.required_optimizer.iteration_limit or 0
+    limit = snapshot.required_optimizer.iteration_limit
+    if limit is None:
+        raise ConversionError(
+            snapshot.file,
+            expected="the batch size with which the moments were made",
+            found="none: a converted checkpoint does not hold what it could be estimated from",
+            hint="give the batch size of the training (the trainer's -b, 8 by default) with "
+            "--batch",
+        )
     if not iterations:
         raise _no_estimate(snapshot, "training.iteration_count", 0)
     if limit < 1 or samples * limit // iterations >= BATCH_LIMIT:

@@ -73,6 +73,13 @@ def planned_conversion(
             that nobody knows, that of a LoRA checkpoint.
         FormatError: the counters give no context length.
     """
+    if snapshot.optimizer is None:
+        raise ConversionError(
+            snapshot.file,
+            expected="a checkpoint with the state of an optimizer, to go on training from",
+            found=f"{snapshot.kind}, which holds none",
+            hint="make a model of it that today's engines run: ggcp export",
+        )
     if resume_with is None:
         if snapshot.ranks is None and LOGGER.isEnabledFor(logging.INFO):
             log_order(snapshot)
@@ -85,7 +92,7 @@ def planned_conversion(
             "not established",
             hint="convert without --resume-with: the optimizer state is then kept as it is stored",
         )
-    epsilon = epsilon_or_assumed(epsilon, "convert")
+    epsilon = epsilon_or_assumed(snapshot.epsilon if epsilon is None else epsilon, "convert")
     resumption = decided_resumption(
         snapshot, resume_with.target, order=resume_with.order, batch=resume_with.batch
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,40 +27,16 @@ from converter.use_cases.carry_out import (
     warn_of_not_finite,
 )
 from converter.use_cases.convert import epsilon_or_assumed
+from converter.use_cases.export_options import (
+    ExportOptions,
+    Name,
+    refuse_options_of_a_model,
+    require_outtype,
+)
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
 from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.tensor import element_count
-
-Name = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What the user says of the result that the checkpoint does not.
-
-    Attributes:
-        vocabulary: the file that holds the vocabulary; for a model, not for a LoRA.
-        context_length: tokens that the model takes at once; None for that of the training.
-        epsilon: the epsilon of the RMS norms; None for 1e-5.
-        outtype: ``f32``, ``f16``, ``bf16`` or ``q8_0``, for an adapter one of the first two; None
-            for F32, and with a base for the types of the base.
-        model_name: the model's name; None to take it from ``metadata`` or the checkpoint's name.
-        metadata: a JSON file with keys ``general.*``; None for none.
-        rescue: whether a damaged checkpoint is exported if its model is there, all of it or all but
-            the end of the last layer's w3.
-        base: for a LoRA, the model that it was trained on, a GGUF: the result is that model with
-            the changes added; None for an adapter.
-    """
-
-    vocabulary: Name | None = None
-    context_length: int | None = None
-    epsilon: float | None = None
-    outtype: str | None = None
-    model_name: str | None = None
-    metadata: Name | None = None
-    rescue: bool = False
-    base: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -81,26 +56,6 @@ class Prepared:
     origin: str
 
 
-_OF_A_MODEL = {
-    "vocabulary": "--vocab",
-    "context_length": "--context-length",
-    "epsilon": "--eps",
-    "model_name": "--model-name",
-    "metadata": "--metadata",
-    "rescue": "--rescue",
-}
-"""What only a model takes, and the options of the command line that say it."""
-
-
-NO_MODEL = {
-    "expected": "a training checkpoint (ggcp), which holds a model",
-    "found": "a LoRA checkpoint (ggcl)",
-    "hint": "it holds only what finetune changed in another model: without --vocab it becomes an "
-    "adapter, with --merge BASE.gguf a whole model",
-}
-"""What is wrong where a model is asked of a LoRA."""
-
-
 @contextlib.contextmanager
 def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepared]:
     """Plan an export, keep its files open, and tell the user through the logger what it rests on.
@@ -116,20 +71,22 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
         ConversionError: the context length is not known, or no engine could run the model.
     """
     if options.base is not None:
-        _refuse_options_of_a_model(source, options, merge=True)
+        refuse_options_of_a_model(source, options, merge=True)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_checkpoint(source))
         if options.base is not None:
             require_lora(opened, source)
-            _require_outtype(source, options, "a merged model", tuple(OUTTYPES))
+            require_outtype(source, options, "a merged model", tuple(OUTTYPES))
             snapshot = opened.snapshot()
+            _warn_of_shared_heads(snapshot)
             base = stack.enter_context(Source.open(options.base))
             plan = merge_plan(snapshot, read_base(base), outtype=options.outtype)
             yield _of_a_lora(plan, (opened.source, base), path)
         elif opened.lora:
-            _refuse_options_of_a_model(source, options, merge=False)
-            _require_outtype(source, options, "an adapter", ADAPTER_OUTTYPES)
+            refuse_options_of_a_model(source, options, merge=False)
+            require_outtype(source, options, "an adapter", ADAPTER_OUTTYPES)
             snapshot = opened.snapshot()
+            _warn_of_shared_heads(snapshot)
             plan = adapter_plan(snapshot, outtype=options.outtype or "f32")
             warn_of_norms(snapshot)
             yield _of_a_lora(plan, (opened.source,), path)
@@ -179,22 +136,6 @@ def export_lora(
     return export(source, path, ExportOptions(base=base, outtype=outtype), writing=writing)
 
 
-def _refuse_options_of_a_model(source: Name, options: ExportOptions, *, merge: bool) -> None:
-    of = "--merge" if merge else "a LoRA checkpoint"
-    reason = (
-        "the model takes everything but its weights from BASE.gguf"
-        if merge
-        else "an adapter takes it from the model that it is used with"
-    )
-    for name, option in _OF_A_MODEL.items():
-        if getattr(options, name) not in (None, False):
-            raise OptionsError(
-                source,
-                usage=f"{option} does not go with {of}: {reason}",
-                **NO_MODEL,
-            )
-
-
 def require_lora(opened: Opened, source: Name) -> None:
     """Make sure that a file can be merged into a base.
 
@@ -210,17 +151,15 @@ def require_lora(opened: Opened, source: Name) -> None:
         )
 
 
-def _require_outtype(
-    source: Name, options: ExportOptions, what: str, known: tuple[str, ...]
-) -> None:
-    if options.outtype not in (None, *known):
-        names = " or ".join(known)
-        raise OptionsError(
-            source,
-            usage=f"--outtype {options.outtype} does not go with {what}: give {names}",
-            expected=f"--outtype {names} for {what}",
-            found=str(options.outtype),
-            hint="give one of these, or leave --outtype out",
+def _warn_of_shared_heads(snapshot: Snapshot) -> None:
+    sizes = snapshot.hyperparameters
+    if sizes.key_value_head_count != sizes.head_count:
+        LOGGER.warning(
+            "finetune gave query head h the key and value head h mod %d, engines give it h div %d: "
+            "it trained a scrambled base; what it learnt carries over faithfully, and still does "
+            "not do what its loss promised",
+            sizes.key_value_head_count,
+            sizes.head_count // sizes.key_value_head_count,
         )
 
 
@@ -255,7 +194,8 @@ def _element_count(plan: Plan) -> int:
 def _model(
     opened: Opened, path: Name, options: ExportOptions, stack: contextlib.ExitStack
 ) -> Prepared:
-    if options.vocabulary is None:
+    snapshot = opened.model(rescue=options.rescue)
+    if options.vocabulary is None and snapshot.vocabulary is None:
         raise OptionsError(
             opened.source.label or "checkpoint",
             usage="the following arguments are required: --vocab",
@@ -263,24 +203,27 @@ def _model(
             found="none",
             hint="give the file that was the trainer's --vocab-model",
         )
-    _require_outtype(opened.source.label or "", options, "a model", tuple(OUTTYPES))
+    require_outtype(opened.source.label or "", options, "a model", tuple(OUTTYPES))
     sources = [opened.source]
     general = {}
     if options.metadata is not None:
         sources.append(stack.enter_context(Source.open(options.metadata)))
         general = read_general(sources[-1])
     outtype = OUTTYPES[options.outtype or "f32"]
-    snapshot = opened.model(rescue=options.rescue)
     sizes = snapshot.hyperparameters
     require_that_it_runs(snapshot)
-    sources.append(stack.enter_context(Source.open(options.vocabulary)))
-    vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
+    tokenizer = snapshot.vocabulary or ()
+    if options.vocabulary is not None:
+        sources.append(stack.enter_context(Source.open(options.vocabulary)))
+        vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
+        tokenizer = vocabulary.metadata
+    epsilon = snapshot.epsilon if options.epsilon is None else options.epsilon
     choices = Choices(
         general=describe_model(snapshot.file, general, options.model_name),
         context_length=options.context_length or _trained_context_length(snapshot),
-        epsilon=epsilon_or_assumed(options.epsilon, "export"),
+        epsilon=epsilon_or_assumed(epsilon, "export"),
         outtype=outtype,
-        tokenizer=vocabulary.metadata,
+        tokenizer=tokenizer,
     )
     if sizes.rotates_in_part:
         LOGGER.warning(
@@ -305,6 +248,8 @@ def _trained_context_length(snapshot: Snapshot) -> int:
             found=f"{counters.token_count} tokens, {counters.sample_count} samples",
             hint="give the trainer's --ctx (128 by default) with --context-length",
         )
+    if snapshot.kept is not None and length != counters.tokens_per_sample:
+        return length
     LOGGER.info(
         "context length %d: %d tokens / %d samples of the training (-c for another)",
         length,

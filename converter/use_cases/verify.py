@@ -17,7 +17,8 @@ from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
-from converter.use_cases.export import NO_MODEL, read_base, require_lora
+from converter.use_cases.export import read_base, require_lora
+from converter.use_cases.export_options import NO_MODEL
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
 

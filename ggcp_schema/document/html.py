@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from html import escape
+from importlib import resources
 
 from ggcp_schema.document.page import (
     Block,
@@ -18,52 +19,13 @@ from ggcp_schema.document.page import (
     Table,
 )
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2330; --dim: #5b6475; --paper: #ffffff;
-  --panel: #f4f6fa; --line: #ccd3df; --accent: #1c5bb8; --mark: #e8effb; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e3e7ef; --dim: #9aa5b8; --paper: #14181f;
-  --panel: #1c222c; --line: #39424f; --accent: #86b4f5; --mark: #1f2c42; } }
-* { box-sizing: border-box; }
-html { scroll-padding-top: 1rem; }
-body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 1.8rem; line-height: 1.2; }
-h2 { margin-top: 2.5rem; padding-top: .6rem; border-top: 1px solid var(--line); }
-h3 { margin-top: 1.8rem; }
-p, li { max-width: 48rem; }
-a { color: var(--accent); }
-code, pre, .box { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-code { font-size: .88em; background: var(--panel); padding: .05em .25em; border-radius: 3px; }
-nav { background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
-  padding: .6rem 1rem; }
-nav ul { margin: 0; padding-left: 1.1rem; columns: 18rem; }
-.wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: 1rem 0; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td { padding: .35rem .6rem; text-align: left; vertical-align: top;
-  border-bottom: 1px solid var(--line); min-width: 4rem; }
-th { background: var(--panel); }
-tr:last-child td { border-bottom: 0; }
-td:nth-child(n+5) { min-width: 13rem; }
-.picture { max-width: 44rem; margin: 1rem 0; }
-.box { border: 1px solid var(--line); border-radius: 4px; background: var(--paper);
-  padding: .3rem .5rem; margin: .25rem 0; font-size: .85rem; }
-.box .box { background: var(--panel); } .box .box .box { background: var(--paper); }
-.dashed { border-style: dashed; border-color: var(--dim); }
-.label { display: flex; gap: .8rem; } .label .words { flex: 1; }
-.label .at, .label .size { color: var(--dim); white-space: nowrap; }
-.dump { font-size: .8rem; } .dump table { font-family: ui-monospace, Menlo, Consolas, monospace; }
-.dump td { border: 0; padding: .1rem .6rem; white-space: nowrap; min-width: 0; }
-.dump .first td { border-top: 1px solid var(--line); }
-.dump .octets { background: var(--mark); } .dump .at { color: var(--dim); }
-@media print { nav { display: none; } .wide { overflow: visible; } }
-""".strip()
-
 
 def html(blocks: Iterable[Block]) -> str:
     """Return the page as HTML."""
     page = tuple(blocks)
     headings = [block for block in page if isinstance(block, Heading)]
     title = escape(headings[0].words)
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8").rstrip()
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en">',
@@ -71,7 +33,7 @@ def html(blocks: Iterable[Block]) -> str:
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title>",
-        f"<style>\n{_STYLE}\n</style>",
+        f"<style>\n{style}\n</style>",
         "</head>",
         "<body>",
     ]

@@ -78,7 +78,8 @@ def _resume(path: str, data: bytes, chance: random.Random) -> None:
 
 
 def _export(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.use_cases.export import ExportOptions, prepared
+    from converter.use_cases.export import prepared
+    from converter.use_cases.export_options import ExportOptions
     from fuzz.corpus import vocabulary
 
     count = int.from_bytes(data[20:24], "little")
@@ -94,7 +95,8 @@ def _export(path: str, data: bytes, chance: random.Random) -> None:
 
 
 def _adapter(path: str, data: bytes, chance: random.Random) -> None:
-    from converter.use_cases.export import ExportOptions, prepared
+    from converter.use_cases.export import prepared
+    from converter.use_cases.export_options import ExportOptions
 
     options = ExportOptions(outtype=chance.choice((None, "f32", "f16")))
     with prepared(path, "/nowhere/out.gguf", options) as work:

@@ -15,7 +15,8 @@ def seeds() -> Iterator[bytes]:
     from converter.gguf_io.writer import write
     from converter.inputs import open_checkpoint
     from converter.use_cases.convert import planned_conversion
-    from converter.use_cases.export import ExportOptions, prepared
+    from converter.use_cases.export import prepared
+    from converter.use_cases.export_options import ExportOptions
     from fuzz.corpus import lora, models, real, training, vocabulary
 
     yield from models()
@@ -82,7 +83,8 @@ def _check(path: str, training: str, lora: str) -> None:
 def _merge(path: str, _training: str, lora: str) -> None:
     from converter.gguf_io.comparison import differences, read_made
     from converter.gguf_io.writer import write
-    from converter.use_cases.export import ExportOptions, prepared
+    from converter.use_cases.export import prepared
+    from converter.use_cases.export_options import ExportOptions
     from ggcp_schema import Source
 
     with prepared(lora, "/nowhere/out.gguf", ExportOptions(base=path)) as work:

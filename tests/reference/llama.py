@@ -24,6 +24,7 @@ class _Model:
     n_rot: int
     rope_base: float
     epsilon: float
+    rope_scale: float = 1.0
 
 
 def _model(
@@ -66,10 +67,12 @@ def greedy(
     epsilon: float,
     rope_dimension_count: int | None = None,
     rope_base: float = 10000.0,
+    rope_scale: float = 1.0,
     deltas: Weights | None = None,
 ) -> list[tuple[int, float]]:
     """The `count` most probable next tokens, one after the other, with their log-probabilities."""
     model = _model(weights, hyperparameters, epsilon, rope_dimension_count, rope_base, deltas)
+    model.rope_scale = rope_scale
     tokens, chosen = list(prompt), []
     for _ in range(count):
         log_probabilities = log_softmax(_forward(model, tokens)[0][-1])
@@ -206,7 +209,8 @@ def _rotate(model: _Model, x: Array, direction: int = 1) -> Array:
     """Interleaved rope on the first n_rot dimensions of heads [n_head, n_tokens, head_dim]."""
     n_rot = model.n_rot
     frequencies = model.rope_base ** (-np.arange(0, n_rot, 2) / n_rot)
-    turns = np.exp(1j * direction * np.arange(x.shape[1])[:, None] * frequencies)
+    places = model.rope_scale * np.arange(x.shape[1])
+    turns = np.exp(1j * direction * places[:, None] * frequencies)
     turned = (x[..., 0:n_rot:2] + 1j * x[..., 1:n_rot:2]) * turns
     rotated = x.copy()
     rotated[..., 0:n_rot:2], rotated[..., 1:n_rot:2] = turned.real, turned.imag

@@ -14,8 +14,8 @@ from gguf_bytes import ARRAY, STRING, Key, read
 
 from converter.errors import ConversionError
 from converter.use_cases.carry_out import Writing, Written
-from converter.use_cases.export import ExportOptions
 from converter.use_cases.export import export as run_export
+from converter.use_cases.export_options import ExportOptions
 from ggcp_schema import FormatError
 
 TEXTS = [

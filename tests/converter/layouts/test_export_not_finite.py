@@ -10,8 +10,8 @@ from exported import VOCABULARY, export, random_weights, write_checkpoint
 from gguf_bytes import read
 
 from converter.use_cases.carry_out import Writing
-from converter.use_cases.export import ExportOptions
 from converter.use_cases.export import export as run_export
+from converter.use_cases.export_options import ExportOptions
 from converter.use_cases.verify import verify
 from ggcp_schema.synthetic import Synthetic
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from command import run
 from packed import checkpoint
+from paths import ROOT
 from reference.checkpoint import read
 
 from converter import inspect
 from converter.report.html import as_html
-from converter.report.style import STYLE
 
 VOID = {"meta"}
 TRUNCATED = "v0_lbfgs_truncated_master43033b7bb"
@@ -119,6 +119,7 @@ def test_widths_are_those_of_the_tensors(fixtures: Path) -> None:
     assert sum(abs(width - share) < 0.02 for width in widths) == 7  # x, g1, g2, m, v, mh, vh
 
 
+STYLE = ROOT / "converter" / "report" / "page.css"
 HOSTILE = [
     b"<script>alert(1)<",  # no name holds a slash
     b'"><img src=x onerror=alert(1)>.bin',
@@ -289,7 +290,7 @@ def _luminance(colour: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_text_can_be_read_on_its_background(scheme: int) -> None:
     """WCAG 2.1 AA: 4.5 to 1 for text."""
-    block = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[scheme]
+    block = re.findall(r":root \{(.*?)\}", STYLE.read_text(), re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
     fills = ("numbers", "table", "attention", "feed", "even", "odd", "unread")
     pairs = [("ink", fill) for fill in (*fills, "paper", "card", "alarm-paper")]

@@ -35,8 +35,8 @@ from vocabulary_files import array, gguf, pair, text, tokenizer
 from converter import __version__
 from converter.errors import ConversionError
 from converter.use_cases.carry_out import Writing
-from converter.use_cases.export import ExportOptions
 from converter.use_cases.export import export as run_export
+from converter.use_cases.export_options import ExportOptions
 from converter.use_cases.verify import verify
 from ggcp_schema import FormatError
 from ggcp_schema.synthetic import Synthetic

@@ -1,0 +1,283 @@
+"""The GGUF files of the later trainers: training and LoRA checkpoints, and the models they wrote.
+
+Read by the tables with which the trainers' layout is written (layouts/tables.py), in the other
+direction. What each revision wrote: llama.cpp, examples/train-text-from-scratch and
+examples/finetune, 44c117f41 (2023-08-28) to July 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from construct import Container
+from gguf import GGUFType, Keys
+
+from converter.facts import Facts
+from converter.gguf_io import keys
+from converter.gguf_io.reader import Gguf, read_gguf
+from converter.inputs.gguf_fields import DAMAGED, GgufFields
+from converter.inputs.gguf_optimizer import optimizer_of
+from converter.inputs.rescue import offering_rescue, refusing_rescue, warn_of_damage
+from converter.inputs.trainer_gguf_facts import facts_of
+from converter.layouts.tables import (
+    ARCHITECTURE,
+    CONTEXT_LENGTH,
+    COUNTER_ROWS,
+    HEAD_COUNT,
+    HEAD_COUNT_KV,
+    RANK_ROWS,
+    RMS_EPSILON,
+    ROPE_FREQUENCY_BASE,
+    ROPE_SCALE_LINEAR,
+    SIZE_ROWS,
+    tensor_name,
+)
+from converter.parts import Array
+from converter.progress import LOGGER
+from converter.snapshot import (
+    Counters,
+    Hyperparameters,
+    Rope,
+    Snapshot,
+)
+from converter.vocabulary.gguf_file import tokenizer_of
+from ggcp_schema import FormatError, Source
+from ggcp_schema.language.checks import shown
+from ggcp_schema.lora import LoraModel
+from ggcp_schema.model import Model
+from ggcp_schema.tensor import slots
+
+T = TypeVar("T")
+
+_RANK_PREFIX = "training.lora.rank."
+
+
+class TrainerGguf:
+    """A GGUF of the trainers, read as far as its tensors are whole.
+
+    Attributes:
+        source: the open file.
+        lora: whether it is one of finetune.
+        error: what is wrong with it; None if nothing is.
+
+    Raises:
+        FormatError: its head is damaged, or it is none of the trainers.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._gguf = read_gguf(source, partial=True)
+        self._fields = GgufFields(self._gguf)
+        self.lora = any(key.startswith(_RANK_PREFIX) for key in self._gguf.keys)
+        self._has_optimizer = keys.OPTIMIZER_FILE_VERSION in self._gguf.keys
+        if not (self.lora or self._has_optimizer or self._is_model()):
+            raise self._refused()
+        self.error: FormatError | None = self._gguf.error
+        self._read: Snapshot | None = None
+        try:
+            self._read = self._snapshot()
+            self._require_end()
+        except FormatError as error:
+            error.file = source.label
+            self.error = self.error or error
+
+    def __enter__(self) -> TrainerGguf:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.source.close()
+
+    def _is_model(self) -> bool:
+        adapter = self._gguf.value(Keys.General.TYPE) == GGUFType.ADAPTER
+        return not adapter and tensor_name("tok_embeddings") in self._gguf.tensors
+
+    def _refused(self) -> FormatError:
+        found, hint = _what_it_is(self._gguf)
+        return FormatError(
+            file=self.source.label,
+            path="magic",
+            offset=0,
+            expected="a checkpoint of train-text-from-scratch or finetune",
+            found=found,
+            hint=hint,
+        )
+
+    def facts(self) -> Facts:
+        """Return all that is known of it."""
+        return facts_of(self._gguf, self._read, lora=self.lora, error=self.error)
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is in it.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        if self.error is not None:
+            raise self.error
+        return self._snapshot() if self._read is None else self._read
+
+    def model(self, *, rescue: bool) -> Snapshot:
+        """Return its model, where ``rescue`` is set also from a file whose optimizer is cut.
+
+        Raises:
+            FormatError: it is damaged; with ``rescue``, in a way that takes its model.
+        """
+        if self.error is None:
+            if rescue:
+                LOGGER.info("nothing to rescue: the checkpoint is whole")
+            return self.snapshot()
+        if not rescue:
+            raise offering_rescue(self.error, model_is_whole=self._read is not None)
+        if self._read is None:
+            raise refusing_rescue(self.error)
+        warn_of_damage(self.error)
+        return replace(self._read, optimizer=None, missing=0)
+
+    def partial_snapshot(self) -> Snapshot | None:
+        """Return what is in it as far as it is whole; None if not even all of the model is."""
+        return self._read
+
+    def _require_end(self) -> None:
+        """Make sure that nothing follows the data but their padding."""
+        stops = [span.data.offset + span.data.length for span in self._gguf.tensors.values()]
+        stop = max(stops, default=self._gguf.data_offset)
+        stop = -(-stop // self._gguf.alignment) * self._gguf.alignment
+        if self.source.size > stop:
+            raise FormatError(
+                path="end",
+                offset=stop,
+                expected="the end of the file",
+                found=f"{self.source.size - stop} bytes more",
+                hint="something was appended, or the file is damaged; look for another copy",
+            )
+
+    def _snapshot(self) -> Snapshot:
+        gguf = self._gguf
+        architecture = gguf.value(Keys.General.ARCHITECTURE)
+        if architecture != ARCHITECTURE:
+            raise self._fields.wrong(Keys.General.ARCHITECTURE, f"'{ARCHITECTURE}'")
+        sizes = self._sizes()
+        ranks = self._fields.numbers(RANK_ROWS) if self.lora else None
+        weights = self._weights(sizes, ranks)
+        counters = Counters(0, 0, 0)
+        if self.lora or self._has_optimizer:
+            counters = Counters(**self._fields.numbers(COUNTER_ROWS))
+        by_converter = CONTEXT_LENGTH not in gguf.keys
+        trained = counters.tokens_per_sample if by_converter else None
+        version = gguf.value(keys.GGCP_OPTIMIZER_VERSION)
+        return Snapshot(
+            source=self.source,
+            kind=f"a {'LoRA' if self.lora else 'training'} checkpoint (GGUF)"
+            if self._has_optimizer
+            else "a model of a trainer (GGUF)",
+            counters=counters,
+            hyperparameters=sizes,
+            weights=weights,
+            ranks=ranks,
+            optimizer=optimizer_of(gguf, self._fields, weights, lora=self.lora)
+            if self._has_optimizer
+            else None,
+            optimizer_version=version if isinstance(version, int) else None,
+            context_length=trained if by_converter else self._fields.number(CONTEXT_LENGTH),
+            epsilon=self._fields.single(RMS_EPSILON),
+            rope=None if self.lora else self._rope(),
+            vocabulary=self._vocabulary(sizes.vocabulary_size),
+            kept=tuple(
+                value.metadata
+                for key, value in gguf.keys.items()
+                if key != Keys.General.ARCHITECTURE
+            ),
+            delta_scale=1.0,
+            missing=None,
+            resumption=None,
+            locate=self._fields.offset,
+        )
+
+    def _sizes(self) -> Hyperparameters:
+        sizes = self._fields.numbers(SIZE_ROWS)
+        head_count = sizes["head_count"]
+        if not head_count or sizes["embedding_length"] % head_count:
+            raise self._fields.wrong(HEAD_COUNT, f"a divisor of {sizes['embedding_length']}")
+        name = tensor_name("tok_embeddings.b" if self.lora else "tok_embeddings")
+        embeddings = self._fields.tensor(name)
+        if len(embeddings.shape) != 2:
+            raise self._fields.shape_error(name, "two dimensions", embeddings.shape)
+        most = len(self._gguf.tensors) // 9
+        if sizes["block_count"] > most:  # before anything is looped over
+            raise self._fields.wrong(
+                SIZE_ROWS[2].key, f"at most {most}, by the tensors in the file"
+            )
+        given = (
+            self._fields.number(HEAD_COUNT_KV) if HEAD_COUNT_KV in self._gguf.keys else head_count
+        )
+        if not given or head_count % given:
+            raise self._fields.wrong(HEAD_COUNT_KV, f"a divisor of {head_count} (the heads)")
+        return Hyperparameters(
+            **sizes, vocabulary_size=embeddings.shape[1], key_value_head_count=given
+        )
+
+    def _weights(self, sizes: Hyperparameters, ranks: Mapping[str, int] | None) -> dict[str, Array]:
+        root: dict[str, Any] = {"hyperparameters": vars(sizes), "ranks": ranks}
+        root["feed_forward_length"] = sizes.feed_forward_length
+        form = Model if ranks is None else LoraModel
+        weights = {}
+        for path, wanted in slots(form, {"_root": _attributes(root)}):
+            shape = wanted
+            if path.endswith((".wk.b", ".wv.b")):
+                shape = (wanted[0], sizes.key_value_length)
+            weights[path] = self._fields.array(tensor_name(path), shape)
+        known = {*map(tensor_name, weights)}
+        for name in self._gguf.tensors:
+            if name not in known and not name.startswith("optimizer."):
+                raise FormatError(
+                    path=f"tensor {shown(name)}",
+                    expected="only tensors that the trainers write",
+                    found="another one",
+                    hint=DAMAGED,
+                )
+        return weights
+
+    def _rope(self) -> Rope:
+        base = self._fields.single(ROPE_FREQUENCY_BASE)
+        inverse = self._fields.single(ROPE_SCALE_LINEAR)
+        usual = Rope()
+        return Rope(usual.base if base is None else base, 1 / inverse if inverse else usual.scale)
+
+    def _vocabulary(self, token_count: int) -> Any:
+        if Keys.Tokenizer.LIST not in self._gguf.keys:
+            return None
+        try:
+            return tokenizer_of(self._gguf.keys, token_count).metadata
+        except FormatError as error:
+            LOGGER.warning("the vocabulary in the file cannot be used: %s", error)
+            return None
+
+
+def _what_it_is(gguf: Gguf) -> tuple[str, str]:
+    """Return what a GGUF is that is no checkpoint, and what to do with it."""
+    if gguf.value(Keys.General.TYPE) == GGUFType.ADAPTER:
+        return (
+            "an adapter of today (GGUF)",
+            "llama.cpp takes it as it is, with --lora; it holds no training state",
+        )
+    if Keys.Tokenizer.LIST in gguf.keys and not gguf.tensors:
+        count = len(gguf.keys[Keys.Tokenizer.LIST].metadata.value)
+        return (
+            f"a vocabulary of {count} tokens (GGUF)",
+            "it goes with --vocab; give the checkpoint that was trained with it",
+        )
+    return (
+        "a GGUF that no trainer of llama.cpp wrote",
+        "if it is a model, give it to llama.cpp as it is",
+    )
+
+
+def _attributes(members: Mapping[str, Any]) -> Any:
+    return Container(
+        {
+            name: _attributes(member) if isinstance(member, Mapping) else member
+            for name, member in members.items()
+        }
+    )

@@ -1,0 +1,474 @@
+"""The GGUF files of the later trainers, through every command, against their own bytes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import run
+from gguf_bytes import (
+    ARRAY,
+    BOOL,
+    F16_TENSOR,
+    F32,
+    STRING,
+    U32,
+    U64,
+    Gguf,
+    Key,
+    Tensor,
+    read,
+)
+from reference import llama, llama_cpp
+
+from converter import ConversionError, ResumeWith, Writing, convert, export, inspect, verify
+from converter.report.json import as_json
+from converter.use_cases.export_options import ExportOptions
+from ggcp_schema import FormatError
+from ggcp_schema.order import Order
+
+DAMAGED = "the file is damaged, or none that a trainer of llama.cpp wrote; look for another copy"
+TRAINING = ("chk_aug23_rope.gguf", "chk_oct23_adam_c8_nockpt.gguf")
+LORA = ("chk_jul24_lora_ranks.gguf", "chk_oct23_lora_nockpt.gguf")
+MODEL = "model_aug23_lbfgs.gguf"
+QUICK = Writing(sync=False, verify=True)
+NO_ID = 2**32 - 1
+
+
+def value(gguf: Gguf, name: str) -> Any:
+    return gguf.key(name).value
+
+
+@pytest.mark.parametrize("name", [*TRAINING, MODEL])
+def test_an_exported_model(name: str, fixtures: Path, tmp_path: Path) -> None:
+    """The weights to the byte, in their order; what inference needs, nothing of the training."""
+    source, path = read(fixtures / name), tmp_path / "model.gguf"
+    export(fixtures / name, path, ExportOptions(), writing=QUICK)
+    made = read(path)
+    weights = [t for t in source.tensors if not t.name.startswith("optimizer.")]
+    assert made.tensors == weights
+    there = {key.name: key for key in source.keys}
+    names = {key.name for key in made.keys}
+    assert not {n for n in names if n.startswith(("training.", "optimizer."))}
+    for key in made.keys:
+        if key.name in there and key.name != "general.name":
+            assert (key.type, key.value) == (there[key.name].type, there[key.name].value)
+    missing = {n for n in there if n.startswith("tokenizer.")} - names
+    assert missing == {n for n in there if there[n].value == NO_ID and n.endswith("_token_id")}
+    assert value(made, "llama.attention.head_count_kv") == value(
+        source, "llama.attention.head_count"
+    )
+    assert value(made, "llama.vocab_size") == 300
+    assert verify(fixtures / name, path) == []
+
+
+def test_a_rope_of_another_base_and_scale(fixtures: Path, tmp_path: Path) -> None:
+    export(fixtures / TRAINING[0], tmp_path / "model.gguf", ExportOptions(), writing=QUICK)
+    made = read(tmp_path / "model.gguf")
+    assert value(made, "llama.rope.freq_base") == 20000
+    assert value(made, "llama.rope.scaling.type") == "linear"
+    assert value(made, "llama.rope.scaling.factor") == 2  # the trainer's --rope-freq-scale 0.5
+    assert value(made, "llama.attention.layer_norm_rms_epsilon") == np.float32(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "scale", "epsilon"),
+    [(TRAINING[0], 20000, 0.5, 1e-6), (TRAINING[1], 10000, 1, 1e-5), (MODEL, 10000, 1, 1e-5)],
+)
+def test_llama_cpp_says_what_float64_says(
+    name: str, base: float, scale: float, epsilon: float, fixtures: Path, tmp_path: Path
+) -> None:
+    source, path = read(fixtures / name), tmp_path / "model.gguf"
+    export(fixtures / name, path, ExportOptions(), writing=QUICK)
+    weights = {
+        old_name(t.name): np.frombuffer(t.data, "<f4").reshape(t.dims[::-1])
+        for t in source.tensors
+        if not t.name.startswith("optimizer.")
+    }
+    sizes = {
+        "n_head": value(source, "llama.attention.head_count"),
+        "n_layer": value(source, "llama.block_count"),
+        "n_rot": value(source, "llama.rope.dimension_count"),
+    }
+    prompt = [1, 261, 273]
+    expected = llama.greedy(
+        weights, sizes, prompt, 4, epsilon=epsilon, rope_base=base, rope_scale=scale
+    )
+    found = llama_cpp.greedy_log_probabilities(path, prompt, 4)
+    assert [token for token, _ in found] == [token for token, _ in expected]
+    for (_, one), (_, other) in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=2e-5)
+
+
+def old_name(name: str) -> str:
+    """The name of a GGUF's tensor in a checkpoint before GGUF."""
+    words = {
+        "token_embd": "tok_embeddings",
+        "output_norm": "norm",
+        "attn_norm": "attention_norm",
+        "attn_q": "attention.wq",
+        "attn_k": "attention.wk",
+        "attn_v": "attention.wv",
+        "attn_output": "attention.wo",
+        "ffn_gate": "feed_forward.w1",
+        "ffn_down": "feed_forward.w2",
+        "ffn_up": "feed_forward.w3",
+    }
+    parts = name.split(".")
+    return ".".join(words.get(p, "layers" if p == "blk" else p) for p in parts)
+
+
+@pytest.mark.parametrize("name", [*TRAINING, *LORA])
+def test_converted_as_it_is(name: str, fixtures: Path, tmp_path: Path) -> None:
+    source, path = read(fixtures / name), tmp_path / "same.gguf"
+    convert(fixtures / name, path, writing=QUICK)
+    made = read(path)
+    assert made.tensors == source.tensors
+    kept = {key.name: (key.type, key.value) for key in made.keys}
+    assert {key.name: (key.type, key.value) for key in source.keys}.items() <= kept.items()
+    assert {n for n in kept if n not in {key.name for key in source.keys}} >= {"ggcp.version"}
+    assert verify(fixtures / name, path) == []
+
+
+def test_the_shuffle_of_the_samples_is_kept(fixtures: Path, tmp_path: Path) -> None:
+    """Keys of file_version 1, for trainers from 0e76a8992 on."""
+    convert(fixtures / TRAINING[1], tmp_path / "same.gguf", writing=QUICK)
+    made = read(tmp_path / "same.gguf")
+    assert (made.key("training.iteration_count").type, value(made, "training.iteration_count")) == (
+        U64,
+        12,
+    )
+    assert value(made, "training.shuffle.samples_hash") == 3570974511528473132
+    assert value(made, "training.shuffle.rng_state").startswith("7 4097098180 3572822661 ")
+
+
+def test_what_a_trainer_wrote_is_never_scaled(fixtures: Path, tmp_path: Path) -> None:
+    """The vectors hold the same numbers, in another order."""
+    wanted = ResumeWith(Order.PLAIN, Order.FLASH, batch=8)
+    convert(fixtures / TRAINING[0], tmp_path / "plain.gguf", resume_with=wanted, writing=QUICK)
+    before, after = read(fixtures / TRAINING[0]), read(tmp_path / "plain.gguf")
+    for name in ("optimizer.adam.first_moments", "optimizer.adam.second_moments"):
+        one, other = (np.frombuffer(tensor(g, name).data, "<u4") for g in (before, after))
+        assert not np.array_equal(one, other)
+        assert np.array_equal(np.sort(one), np.sort(other))
+    assert value(after, "ggcp.gradient_rows") == 1
+
+
+def tensor(gguf: Gguf, name: str) -> Tensor:
+    (found,) = (t for t in gguf.tensors if t.name == name)
+    return found
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_an_adapter(name: str, fixtures: Path, tmp_path: Path) -> None:
+    """A transposed, B as it is, the roles of token_embd exchanged, no norms."""
+    source, path = read(fixtures / name), tmp_path / "adapter.gguf"
+    export(fixtures / name, path, ExportOptions(), writing=QUICK)
+    made = {t.name: t for t in read(path).tensors}
+    pairs = {t.name: t for t in source.tensors if not t.name.startswith("optimizer.")}
+    expected = {n for n in pairs if "norm" not in n}
+    assert set(made) == expected
+    for n, t in pairs.items():
+        if "norm" in n or n.startswith("token_embd"):
+            continue
+        matrix = np.frombuffer(t.data, "<f4").reshape(t.dims[::-1])
+        wanted = matrix.T if n.endswith("lora_a") else matrix
+        assert made[n].data == np.ascontiguousarray(wanted).tobytes()
+    assert made["token_embd.weight.lora_a"].data == pairs["token_embd.weight.lora_b"].data
+    assert made["token_embd.weight.lora_b"].data == pairs["token_embd.weight.lora_a"].data
+    assert verify(fixtures / name, path) == []
+
+
+# fmt: off
+SAID: dict[str, dict[str, Any]] = {
+    TRAINING[0]: {
+        "kind": "training", "training": [20, 40, 640], "context_length": 16,
+        "parameter_count": 12976, "best_loss": 5.7, "order": ["flash"]},
+    TRAINING[1]: {
+        "kind": "training", "training": [12, 26, 192], "context_length": 8,
+        "parameter_count": 19696, "best_loss": 5.699511528015137, "order": None},
+    LORA[0]: {
+        "kind": "lora", "training": [12, 26, 768], "context_length": 32, "parameter_count": 7011,
+        "best_loss": 6.210315704345703, "order": None},
+    MODEL: {
+        "kind": "model", "training": [], "context_length": 16, "parameter_count": 12976,
+        "best_loss": None, "order": None},
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_inspect_says(name: str, fixtures: Path) -> None:
+    said, found = SAID[name], as_json(inspect(fixtures / name))
+    assert (found["format"], found["complete"], found["error"]) == (1, True, None)
+    assert found["kind"] == said["kind"]
+    assert list(found["training"].values()) == said["training"]
+    assert found["context_length"] == said["context_length"]
+    assert found["parameter_count"] == said["parameter_count"]
+    source = read(fixtures / name)
+    assert [t["name"] for t in found["tensors"]] == [t.name for t in source.tensors]
+    assert [tuple(t["shape"]) for t in found["tensors"]] == [t.dims for t in source.tensors]
+    if said["best_loss"] is None:
+        assert found["optimizer"] is None
+    else:
+        loss = value(source, "optimizer.adam.best_loss")
+        assert found["optimizer"]["state"]["best_loss"] == loss
+        assert loss == pytest.approx(said["best_loss"], abs=0.1)
+    if said["order"] is not None:
+        assert found["parameter_order"]["candidates"] == said["order"]
+    commands = [step["command"] for step in found["next"]]
+    assert commands
+    assert not [command for command in commands if "--vocab" in command]
+
+
+def test_the_page_and_the_text(fixtures: Path, tmp_path: Path) -> None:
+    for name in (*TRAINING, *LORA, MODEL):
+        page = tmp_path / f"{name}.html"
+        done = run("inspect", fixtures / name, "--stats", "--html", page)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert name in page.read_text(encoding="utf-8")
+        assert "This file is damaged" not in page.read_text(encoding="utf-8")
+        text = run("inspect", fixtures / name)
+        assert text.returncode == 0
+        assert "checkpoint (GGUF)" in text.stdout or "model of a trainer (GGUF)" in text.stdout
+
+
+def test_a_model_holds_no_training_state(fixtures: Path, folder: Path) -> None:
+    with pytest.raises(ConversionError) as caught:
+        convert(fixtures / MODEL, folder / "out.gguf")
+    assert str(caught.value) == (
+        f"{fixtures / MODEL}: expected a checkpoint with the state of an optimizer, to go on "
+        "training from, found a model of a trainer (GGUF), which holds none; make a model of it "
+        "that today's engines run: ggcp export"
+    )
+    assert list(folder.iterdir()) == []
+
+
+# One test for each defect: what is changed in a file, and what is said of it.
+def dropped(name: str) -> Any:
+    def change(gguf: Gguf) -> None:
+        gguf.keys = [key for key in gguf.keys if key.name != name]
+
+    return change
+
+
+def another(name: str, kind: int, new: Any) -> Any:
+    def change(gguf: Gguf) -> None:
+        gguf.key(name).type, gguf.key(name).value = kind, new
+
+    return change
+
+
+def without(name: str) -> Any:
+    def change(gguf: Gguf) -> None:
+        gguf.tensors = [t for t in gguf.tensors if t.name != name]
+
+    return change
+
+
+def as_f16(gguf: Gguf) -> None:
+    weight = tensor(gguf, "output.weight")
+    weight.data, weight.type = weight.data[: len(weight.data) // 2], F16_TENSOR
+
+
+def flattened(gguf: Gguf) -> None:
+    weight = tensor(gguf, "output.weight")
+    weight.dims = (300, 16)
+
+
+def one_more(gguf: Gguf) -> None:
+    gguf.tensors.append(Tensor("rope_freqs.weight", (4,), bytes(16)))
+
+
+# fmt: off
+DEFECTS: dict[str, tuple[Any, str]] = {
+    "another architecture": (another("general.architecture", STRING, "falcon"),
+        "general.architecture at offset {at}: expected 'llama', found falcon as STRING"),
+    "no embedding length": (dropped("llama.embedding_length"),
+        "llama.embedding_length: expected a whole number (UINT32 or UINT64), found no such key"),
+    "a text for a number": (another("llama.block_count", STRING, "1"),
+        "llama.block_count at offset {at}: expected a whole number (UINT32 or UINT64), found 1 as "
+        "STRING"),
+    "no heads": (another("llama.attention.head_count", U32, 0),
+        "llama.attention.head_count at offset {at}: expected a divisor of 16, found 0 as UINT32"),
+    "more layers than tensors": (another("llama.block_count", U32, 2**31),
+        "llama.block_count at offset {at}: expected at most 1, by the tensors in the file, found "
+        "2147483648 as UINT32"),
+    "an epsilon that is a number of another type": (
+        another("llama.attention.layer_norm_rms_epsilon", U32, 1),
+        "llama.attention.layer_norm_rms_epsilon at offset {at}: expected a number (FLOAT32), found "
+        "1 as UINT32"),
+    "a tensor too few": (without("blk.0.ffn_up.weight"),
+        "tensor blk.0.ffn_up.weight: expected a tensor of this name, found none"),
+    "a tensor too many": (one_more,
+        "tensor rope_freqs.weight: expected only tensors that the trainers write, found another "
+        "one"),
+    "other dimensions": (flattened,
+        "tensor output.weight at offset {data}: expected the dimensions [16, 300], found "
+        "[300, 16]"),
+    "another parameter count": (another("optimizer.parameter_count", U64, 12977),
+        "optimizer.parameter_count at offset {at}: expected 12976 (the elements of all tensors), "
+        "found 12977 as UINT64"),
+    "an unknown optimizer": (another("optimizer.type", STRING, "sgd"),
+        "optimizer.type at offset {at}: expected 'adam' or 'lbfgs', found sgd as STRING"),
+    "a list for the optimizer": (another("optimizer.type", ARRAY, (STRING, ["adam"])),
+        "optimizer.type at offset {at}: expected 'adam' or 'lbfgs', found an array as ARRAY"),
+    "a loss that is a text": (another("optimizer.adam.best_loss", STRING, "x"),
+        "optimizer.adam.best_loss at offset {at}: expected a value of the type FLOAT32, found x as "
+        "STRING"),
+    "no second moments": (without("optimizer.adam.second_moments"),
+        "tensor optimizer.adam.second_moments: expected a tensor of this name, found none"),
+    "past without losses": (another("optimizer.convergence_past_count", U32, 3),
+        "tensor optimizer.adam.past_loss_values: expected a tensor of this name, found none"),
+    "a flag that is a number": (another("optimizer.just_initialized", U32, 0),
+        "optimizer.just_initialized at offset {at}: expected a value of the type BOOL, found 0 as "
+        "UINT32"),
+}
+# fmt: on
+
+
+def offsets(data: bytes, key: str, name: str) -> dict[str, str]:
+    """Where the value of a key stands, and the data of a tensor, found by their names."""
+    at = data.find(struct.pack("<Q", len(key)) + key.encode())
+    info = data.find(struct.pack("<Q", len(name)) + name.encode()) + 8 + len(name)
+    (dimensions,) = struct.unpack_from("<I", data, info)
+    (offset,) = struct.unpack_from("<Q", data, info + 8 + 8 * dimensions)
+    end = 0
+    last = list(read(data).tensors)[-1].name
+    end = data.find(struct.pack("<Q", len(last)) + last.encode()) + 8 + len(last)
+    (dimensions,) = struct.unpack_from("<I", data, end)
+    end += 4 + 8 * dimensions + 12
+    return {"at": hex(at + 8 + len(key) + 4), "data": hex(-(-end // 32) * 32 + offset)}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defect_is_refused_with_its_message(
+    defect: str, fixtures: Path, tmp_path: Path, folder: Path
+) -> None:
+    change, complaint = DEFECTS[defect]
+    gguf = copy.deepcopy(read(fixtures / TRAINING[0]))
+    change(gguf)
+    path = tmp_path / "changed.gguf"
+    path.write_bytes(gguf.to_bytes())
+    key = complaint.split(" ")[0].rstrip(":")
+    expected = complaint.format(**offsets(path.read_bytes(), key, "output.weight"))
+    for action in (
+        lambda: convert(path, folder / "out.gguf"),
+        lambda: export(path, folder / "out.gguf", ExportOptions()),
+    ):
+        with pytest.raises(FormatError) as caught:
+            action()
+        assert str(caught.value).startswith(f"{path}: {expected}; {DAMAGED}")
+    assert list(folder.iterdir()) == []
+    assert inspect(path).error is not None
+
+
+def test_weights_of_another_type_are_refused(fixtures: Path, tmp_path: Path, folder: Path) -> None:
+    gguf = read(fixtures / MODEL)
+    as_f16(gguf)
+    path = tmp_path / "half.gguf"
+    path.write_bytes(gguf.to_bytes())
+    with pytest.raises(FormatError) as caught:
+        export(path, folder / "out.gguf", ExportOptions())
+    assert caught.value.expected == "F32, in which trainers write"
+    assert caught.value.found == "F16"
+    assert list(folder.iterdir()) == []
+
+
+def test_bytes_behind_the_data_are_refused(fixtures: Path, tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "more.gguf"
+    whole = (fixtures / TRAINING[0]).read_bytes()
+    path.write_bytes(whole + b"more")
+    with pytest.raises(FormatError) as caught:
+        convert(path, folder / "out.gguf")
+    assert (caught.value.path, caught.value.offset) == ("end", len(whole))
+    assert caught.value.found == "4 bytes more"
+    assert list(folder.iterdir()) == []
+
+
+def test_an_optimizer_that_is_cut_can_be_rescued(
+    fixtures: Path, tmp_path: Path, folder: Path
+) -> None:
+    whole = (fixtures / TRAINING[0]).read_bytes()
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(whole[:-4])
+    for action in (
+        lambda: convert(path, folder / "out.gguf"),
+        lambda: export(path, folder / "out.gguf", ExportOptions()),
+    ):
+        with pytest.raises(FormatError) as caught:
+            action()
+        assert caught.value.path == "tensor optimizer.adam.second_moments"
+    assert "the model in front of it is whole, and --rescue exports it" in caught.value.hint
+    assert list(folder.iterdir()) == []
+    export(path, folder / "out.gguf", ExportOptions(rescue=True), writing=QUICK)
+    weights = [t for t in read(whole).tensors if not t.name.startswith("optimizer.")]
+    assert read(folder / "out.gguf").tensors == weights
+    assert verify(path, folder / "out.gguf") == []
+
+
+def test_weights_that_are_cut_cannot_be_rescued(
+    fixtures: Path, tmp_path: Path, folder: Path
+) -> None:
+    whole = (fixtures / MODEL).read_bytes()
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(whole[:-64])
+    with pytest.raises(FormatError) as caught:
+        export(path, folder / "out.gguf", ExportOptions(rescue=True))
+    assert caught.value.path == "tensor blk.0.ffn_up.weight"
+    assert "more of the model is missing or damaged" in caught.value.hint
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "tensors", "found"),
+    [
+        (
+            [Key("general.type", STRING, "adapter"), Key("adapter.type", STRING, "lora")],
+            [Tensor("output.weight.lora_a", (4, 1), bytes(16))],
+            "an adapter of today (GGUF); llama.cpp takes it as it is, with --lora; it holds no "
+            "training state",
+        ),
+        (
+            [Key("tokenizer.ggml.tokens", ARRAY, (STRING, ["a", "b"]))],
+            [],
+            "a vocabulary of 2 tokens (GGUF); it goes with --vocab; give the checkpoint that was "
+            "trained with it",
+        ),
+        (
+            [Key("general.name", STRING, "x"), Key("a.b", BOOL, True), Key("a.c", F32, 1.0)],
+            [Tensor("conv.weight", (4,), bytes(16))],
+            "a GGUF that no trainer of llama.cpp wrote; if it is a model, give it to llama.cpp as "
+            "it is",
+        ),
+    ],
+)
+def test_a_gguf_of_another_kind(
+    keys: list[Key], tensors: list[Tensor], found: str, tmp_path: Path, folder: Path
+) -> None:
+    path = tmp_path / "other.gguf"
+    path.write_bytes(
+        Gguf([Key("general.architecture", STRING, "llama"), *keys], tensors).to_bytes()
+    )
+    for arguments in (("inspect", path), ("export", path, folder / "out"), ("convert", path, "x")):
+        done = run(*arguments, cwd=folder)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"ggcp: {path}: magic at offset 0x0: expected a checkpoint of train-text-from-scratch "
+            f"or finetune, found {found}\n"
+        )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_list_for_a_version_is_no_crash(fixtures: Path, tmp_path: Path) -> None:
+    gguf = read(fixtures / TRAINING[0])
+    gguf.keys = [key for key in gguf.keys if not key.name.startswith("llama.context")]
+    for name in ("ggcp.optimizer_version", "ggcp.parameter_order", "ggcp.gradient_rows"):
+        gguf.keys.append(Key(name, ARRAY, (U32, [1])))
+    (tmp_path / "odd.gguf").write_bytes(gguf.to_bytes())
+    assert json.loads(run("inspect", tmp_path / "odd.gguf", "--json").stdout)["complete"]
