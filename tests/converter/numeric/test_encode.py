@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_a_computed_tensor_of_whole_blocks(kind: TensorType, size: int, blocks: 
 def test_parts_of_any_length_are_put_together() -> None:
     data = np.arange(MEBIBYTE, dtype="<f4").tobytes()
     cuts = [0, 3, MEBIBYTE, 2 * MEBIBYTE + 1, 4 * MEBIBYTE]
-    parts = tuple(computed(data[a:b]) for a, b in zip(cuts, cuts[1:], strict=False))
+    parts = tuple(computed(data[a:b]) for a, b in pairwise(cuts))
     assert b"".join(Encoding(parts, F32)()) == data
 
 

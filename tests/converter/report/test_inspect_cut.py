@@ -1,0 +1,45 @@
+"""Which layout a damaged file has is said as soon as the file has said it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packed import Packed, checkpoint
+
+from converter import inspect
+from converter.report.json import as_json
+
+LAYOUTS: list[tuple[int, str, bool, str]] = [
+    (0, "adam", False, "version 0"),
+    (0, "lbfgs", False, "version 0"),
+    (1, "adam", False, "version 1"),
+    (1, "lbfgs", False, "version 1"),
+    (1, "adam", True, "version 1 with params"),
+    (1, "lbfgs", True, "version 1 with params"),
+]
+
+
+def layout_of(whole: Packed, cut: int, folder: Path) -> Any:
+    path = folder / "cut.bin"
+    path.write_bytes(whole.data[:cut])
+    found = as_json(inspect(path), tensors=False)
+    assert found["complete"] is False
+    return found["layout"]
+
+
+@pytest.mark.parametrize(("version", "kind", "with_params", "layout"), LAYOUTS)
+def test_cut_inside_the_state(
+    version: int, kind: str, with_params: bool, layout: str, tmp_path: Path
+) -> None:
+    whole = checkpoint(version, kind, with_params=with_params, n_layer=1)
+    last = "second_moments" if kind == "adam" else "search_direction"
+    for cut in (whole.fields[f"optimizer.state.{last}.data"][0] + 5, len(whole.data) - 1):
+        assert layout_of(whole, cut, tmp_path) == {"optimizer": layout, "header": None}
+
+
+def test_cut_before_the_state(tmp_path: Path) -> None:
+    whole = checkpoint(0, n_layer=1)
+    start, _length = whole.fields["optimizer.version"]
+    assert layout_of(whole, start, tmp_path) == {"optimizer": None, "header": None}
