@@ -56,6 +56,7 @@ def endless(block: Any) -> Iterable[Any]:
         (NORM, bytes(100), "expected 8 bytes for the shape [2], found 100 bytes or more; "),
         ("model.layers", {}, "expected 1 entries, found 2 or more; "),
     ],
+    ids=["bytes", "blocks", "layers"],
 )
 def test_what_is_endless(path: str, block: Any, words: str) -> None:
     layer = ONE_LAYER.container["model"]["layers"][0]
