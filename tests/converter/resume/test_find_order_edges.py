@@ -10,6 +10,7 @@ from resumed import LBFGS, VERSION_1, elements, parsed
 
 from converter.resume.detect import find_order
 from ggcp_schema.order import Order
+from ggcp_schema.synthetic import Synthetic
 
 EMBEDDINGS = 40 * 8
 """Elements of tok_embeddings, with which the order scratch begins."""
@@ -66,3 +67,24 @@ def test_every_vector_over_the_parameters_has_one(name: str) -> None:
     with parsed(given, changes) as checkpoint:
         finding = find_order(checkpoint.snapshot(), thorough=True)
     assert not finding.indifferent
+
+
+LARGE = Synthetic(
+    vocabulary_size=17_000,
+    embedding_length=16,
+    feed_forward_multiple=16,
+    head_count=2,
+    block_count=1,
+    order=Order.SCRATCH,
+)
+"""Its embeddings are the first 1,088,000 bytes of x: one block of 1 MiB, and a part of another."""
+
+
+@pytest.mark.parametrize("changed", [None, (1 << 18) - 1, 1 << 18, 17_000 * 16 - 1])
+def test_x_is_compared_to_its_last_element(changed: int | None) -> None:
+    x = elements(LARGE, "parameters")
+    if changed is not None:
+        x[changed] += np.float32(1)
+    with parsed(LARGE, {"optimizer.state.parameters": x}) as checkpoint:
+        finding = find_order(checkpoint.snapshot(), thorough=True)
+    assert finding.candidates == ((Order.SCRATCH,) if changed is None else ())
