@@ -81,3 +81,15 @@ def test_no_room_is_noticed_before_anything_is_copied(
     assert f"found «{os.strerror(number)}»; " in str(caught.value)
     assert copied == []
     assert list(folder.iterdir()) == []
+
+
+def test_short_writes_where_there_is_no_pwrite(
+    source: Path, right: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows: the place in the file is set before each write."""
+    write = os.write
+    for name in ("copy_file_range", "sendfile", "pwrite"):
+        monkeypatch.delattr(os, name)
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:300_001]))
+    convert(source, folder / "out.gguf", writing=Writing(sync=False))
+    assert (folder / "out.gguf").read_bytes() == right
