@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import pytest
 
 from converter.numeric.encode import Encoding, Tally
 from converter.parts import Computed
+from ggcp_schema import Source, Span
 from ggcp_schema.gguf import TensorType
 
 F32, Q8_0 = TensorType.F32, TensorType.Q8_0
@@ -34,6 +36,11 @@ def test_parts_of_any_length_are_put_together() -> None:
     cuts = [0, 3, MEBIBYTE, 2 * MEBIBYTE + 1, 4 * MEBIBYTE]
     parts = tuple(computed(data[a:b]) for a, b in pairwise(cuts))
     assert b"".join(Encoding(parts, F32)()) == data
+    with Source.over(io.BytesIO(data)) as source:
+        span = Span(source, 4, 8, (2,))
+        for others in ((), (computed(data[:4]),), (span, computed(data[:4]))):
+            wanted = data[4:12] + b"".join(b"".join(part.blocks()) for part in others)
+            assert b"".join(Encoding((span, *others), F32)()) == wanted
 
 
 def test_values_that_q8_0_cannot_hold_are_lost() -> None:

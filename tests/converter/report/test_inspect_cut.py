@@ -1,4 +1,4 @@
-"""Which layout a damaged file has is said as soon as the file has said it."""
+"""Where a report ends: with a file that is cut, and with the newest of many losses."""
 
 from __future__ import annotations
 
@@ -43,3 +43,13 @@ def test_cut_before_the_state(tmp_path: Path) -> None:
     whole = checkpoint(0, n_layer=1)
     start, _length = whole.fields["optimizer.version"]
     assert layout_of(whole, start, tmp_path) == {"optimizer": None, "header": None}
+
+
+@pytest.mark.parametrize(("past", "first"), [(9_999, 1), (10_000, 1), (10_001, 2), (12_000, 2_001)])
+def test_the_newest_past_losses(past: int, first: int, tmp_path: Path) -> None:
+    """10,000 of them are shown; after as many iterations as there are places they are in order."""
+    path = tmp_path / "many.bin"
+    path.write_bytes(checkpoint(1, past=past).with_number("optimizer.iteration_count", past))
+    report = inspect(path)
+    assert report.optimizer is not None
+    assert report.optimizer.past_losses == tuple(map(float, range(first, past + 1)))
