@@ -15,6 +15,7 @@ from lora_models import F16, F32, Case, base_weights, case_of, keys, types, writ
 
 from converter import Writing, export_lora
 from converter.use_cases.verify import verify
+from ggcp_schema import FormatError
 from ggcp_schema.synthetic import SyntheticLora
 
 REAL = "ggcl_v1_adam_1a5f0a30e.bin"
@@ -131,3 +132,16 @@ def test_progress_counts_what_is_computed(outtype: str | None, case: Case, outpu
     assert totals == {"Writing": length, "Verifying": length}
     for each in totals:
         assert sum(count for what, count in counted if what == each) == length
+
+
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_a_base_that_says_of_how_many_files_it_is(files: int, case: Case, output: Path) -> None:
+    """llama-gguf-split writes a count also where it made one file, or joined several."""
+    case.write_base(keys={"split.count": files})
+    if files < 2:
+        export_lora(case.source, output, base=case.base)
+        assert keys(output)["split.count"] == (["UINT32"], [[files]])
+        return
+    with pytest.raises(FormatError) as caught:
+        export_lora(case.source, output, base=case.base)
+    assert caught.value.found == "one of 2"
