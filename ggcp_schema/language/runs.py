@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from construct import Construct, ListContainer, Subconstruct
@@ -91,7 +92,7 @@ class Repeated(Described, Subconstruct):  # type: ignore[misc]
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         count = self.repetitions(context)
         try:
-            given = list(obj)
+            given = list(islice(obj, count + 1))  # it need not end
         except TypeError as error:
             raise FormatError(
                 offset=stream.tell(),
@@ -103,7 +104,7 @@ class Repeated(Described, Subconstruct):  # type: ignore[misc]
             raise FormatError(
                 offset=stream.tell(),
                 expected=f"{count} entries",
-                found=str(len(given)),
+                found=f"{len(given)} or more" if len(given) > count else str(len(given)),
                 hint="give as many as the count says",
             )
         outer = context.get("_index")

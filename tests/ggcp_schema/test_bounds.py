@@ -86,10 +86,10 @@ def refusal(line: str, bad: str, inputs: Path, folder: Path) -> str:
     """What a command line says to a file, in time, in little memory and leaving nothing."""
     perform("inspect {inputs}/in.bin", inputs=inputs)  # loads what is loaded once
     tracemalloc.start()
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises((FormatError, ConversionError)) as caught:
         perform(line, bad=bad, inputs=inputs, out=folder / "out")
-    took = time.monotonic() - start
+    took = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert took < SECOND
@@ -189,9 +189,9 @@ def test_a_terabyte(head: str, inputs: Path, folder: Path, tmp_path: Path) -> No
     usage = {b"pcgg": ("adapter",), b"lcgg": ("export", "export, rescue")}.get(HEADS[head][:4], ())
     for name, line in READING.items():
         if name in RIGHT.get(head, ()):
-            start = time.monotonic()
+            start = time.process_time()
             perform(line, bad=bad, inputs=inputs, out=folder / "out")
-            assert time.monotonic() - start < SECOND
+            assert time.process_time() - start < SECOND
             (folder / "out").unlink(missing_ok=True)
         elif name not in usage:  # which is said before the file is read
             message = refusal(line, bad, inputs, folder)
@@ -219,12 +219,12 @@ def test_a_checkpoint_of_half_a_terabyte_is_not_read(tmp_path: Path) -> None:
         pytest.skip("this disk has no files of a terabyte")
     assert path.stat().st_size > 1 << 38
     tracemalloc.start()
-    start = time.monotonic()
+    start = time.process_time()
     with parse(path, partial=True) as checkpoint:
         assert checkpoint.parameter_count == count
         assert checkpoint.error is not None
         assert checkpoint.error.path == "optimizer.state.first_moments.n_dims"
-    assert time.monotonic() - start < SECOND
+    assert time.process_time() - start < SECOND
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 
@@ -242,9 +242,9 @@ def test_time_is_linear_in_the_records() -> None:
         data = io.BytesIO(corpus.training(layers))
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             parse(data).close()
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
         return min(times)
 
     took(10)

@@ -171,7 +171,14 @@ I32 = "a whole number from -2147483648 to 2147483647"
         ),
         ("model.layers", 1, 0xF0, "a list with 1 entries", "int", "give a list"),
         ("model.layers", [], 0xF0, "1 entries", "0", "give as many as the count says"),
-        ("model.layers", [{}, {}], 0xF0, "1 entries", "2", "give as many as the count says"),
+        (
+            "model.layers",
+            [{}, {}],
+            0xF0,
+            "1 entries",
+            "2 or more",
+            "give as many as the count says",
+        ),
         # numbers
         ("training.sample_count", -1, 0xC, U32, "-1", OTHER),
         ("training.sample_count", 2**32, 0xC, U32, "4294967296", OTHER),

@@ -281,9 +281,9 @@ def test_a_file_with_a_hole_of_a_terabyte(what: str, found: str, tmp_path: Path)
     path.write_bytes(data)
     os.truncate(path, 1 << 40)
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     error = refused(path)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
     assert error.path == found
@@ -312,8 +312,13 @@ def test_a_file_that_is_overwritten_while_it_is_read(path: Path) -> None:
 
 
 def test_a_file_in_memory_is_nobody_elses() -> None:
-    with parse(io.BytesIO(DATA)) as checkpoint_:
+    file = io.BytesIO(DATA)
+    with parse(file) as checkpoint_:
+        file.seek(0, io.SEEK_END)
+        file.write(b"more")  # whoever holds it may
         checkpoint_.source.check_unchanged()
+        assert checkpoint_.source.size == len(DATA)
+        assert checkpoint_.source.read_at(0, len(DATA)) == DATA
 
 
 @pytest.mark.parametrize(

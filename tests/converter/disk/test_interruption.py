@@ -278,14 +278,15 @@ def test_kill(source: Path, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A checkpoint of some 100 MB."""
     path = tmp_path_factory.mktemp("large") / "large.bin"
     made = Synthetic(vocabulary_size=8000, embedding_length=128, block_count=6, optimizer_version=0)
     with path.open("wb") as file:
         made.write(file)
     assert path.stat().st_size > 90e6
-    return path
+    yield path
+    path.unlink()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

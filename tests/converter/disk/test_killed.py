@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ LINES = {
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """A checkpoint of some 100 MB, and a vocabulary for it."""
     folder = tmp_path_factory.mktemp("large")
     made = Synthetic(vocabulary_size=8000, embedding_length=128, block_count=6)
@@ -41,11 +43,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         made.write(file)
     (folder / "vocab.gguf").write_bytes(corpus.vocabulary(8000))
     (folder / "small.bin").write_bytes(corpus.training())
-    return {
+    yield {
         "large": folder / "large.bin",
         "vocabulary": folder / "vocab.gguf",
         "small": folder / "small.bin",
     }
+    shutil.rmtree(folder)
 
 
 def digest(path: Path) -> str:
@@ -71,7 +74,7 @@ def test_at_any_moment(
     output = folder / "out"
     first = start(line, output, places)
     begun = time.monotonic()
-    while not unfinished(folder):
+    while not unfinished(folder) and first.poll() is None:
         time.sleep(0.001)
     writing = time.monotonic()
     assert first.communicate()[1] == ""

@@ -285,7 +285,7 @@ def test_a_changed_byte_is_read_or_refused_in_no_time(
         head = min(tensor.data.offset for tensor in read_gguf(source).tensors.values())
     data[place % head] ^= byte
     path.write_bytes(data)
-    started = time.monotonic()
+    started = time.process_time()
     with Source.open(path) as source, contextlib.suppress(FormatError):
         read_gguf(source)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5

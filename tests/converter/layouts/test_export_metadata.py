@@ -192,10 +192,10 @@ def test_json_that_python_fails_on(
     data: bytes, checkpoint: Path, metadata: Path, folder: Path
 ) -> None:
     metadata.write_bytes(data)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FormatError) as caught:
         export(checkpoint, folder / "model.gguf", metadata=metadata)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert (caught.value.expected, caught.value.hint) == ("JSON", EXAMPLE)
     assert "\n" not in str(caught.value)
     assert list(folder.iterdir()) == []

@@ -379,6 +379,14 @@ def test_of_vectors_of_zeros_too(tmp_path: Path, asked: list[int]) -> None:
     assert "Every order gives the same bytes. Everything was read." in as_html(thorough)
 
 
+def refusal(path: Path) -> FormatError | None:
+    try:
+        parse(path).close()
+    except FormatError as error:
+        return error
+    return None
+
+
 class TestDamaged:
     def test_the_report_comes_first_and_the_error_at_the_end(self, fixtures: Path) -> None:
         path = fixtures / f"{TRUNCATED}.bin"
@@ -428,8 +436,15 @@ class TestDamaged:
             for number in (0, 2**32 - 1):
                 path.write_bytes(whole.with_number(name, number))
                 report = inspect(path)
-                json.dumps(as_json(report), allow_nan=False)
-                assert as_text(report), (name, start)
+                found = json.loads(json.dumps(as_json(report), allow_nan=False))
+                error = refusal(path)
+                assert found["complete"] is (error is None)
+                assert ("damaged" in as_text(report).partition("\n")[0]) is (error is not None)
+                assert str(report.error) == str(error)
+                if error is not None:
+                    assert found["error"]["path"] == error.path
+                    assert error.offset is not None
+                    assert error.offset >= start or name.startswith("hyperparameters."), name
 
 
 @pytest.mark.parametrize("head", [b"algg", b"", b"PK\x03\x04"])
@@ -588,11 +603,16 @@ class TestText:
         assert long == [f"  name        {fixtures / 'v0_adam_one.bin'}"]
 
     def test_the_map_is_to_scale(self, fixtures: Path) -> None:
-        text = as_text(inspect(fixtures / "v0_adam_one.bin"), plain=True)
-        # Seven vectors of 65,344 bytes in 524,492, on 40 cells.
-        for label in ("gradients", "first moments", "second moments"):
-            line = next(line for line in text.splitlines() if line.startswith(f"  {label}  "))
-            assert line.count("#") in (4, 5, 6)
+        lines = as_text(inspect(fixtures / "v0_adam_one.bin"), plain=True).splitlines()
+        head = lines[0], *lines[lines.index("Map of the file, to scale (bytes)") :]
+        # Each of 40 cells is 13,112.3 bytes, and each vector 65,376: 4.986 cells.
+        vectors = [line for line in head if line.endswith("#####")]
+        assert [line.index("#") - vectors[0].index("#") for line in vectors] == [*range(0, 35, 5)]
+        assert [line.count("#") for line in vectors] == [5] * 7
+        # All before them takes 66,800 bytes, of which the last numbers are 44: 5.09 cells.
+        assert next(line for line in head if "header  " in line).index("#") == (
+            vectors[0].index("#") - 5
+        )
 
     def test_layers_are_put_together_where_there_are_many(self, tmp_path: Path) -> None:
         path = tmp_path / "many.bin"

@@ -363,10 +363,10 @@ def test_a_defect_is_refused_with_its_message(tmp_path: Path, defect: str) -> No
     data, message = DEFECTS[defect]
     path = tmp_path / "vocabulary"
     path.write_bytes(data)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FormatError) as caught:
         read_vocabulary(path, token_count=3)
-    assert time.perf_counter() - start < AT_ONCE
+    assert time.process_time() - start < AT_ONCE
     assert str(caught.value) == f"{path}: {message}"
 
 
@@ -384,10 +384,10 @@ def test_model_file_tokens_that_become_the_same_text_are_refused(tmp_path: Path)
 
 def refused(path: Path, token_count: int = 300) -> FormatError:
     """Make sure that the file is refused within a second; return the error."""
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FormatError) as caught:
         read_vocabulary(path, token_count=token_count)
-    assert time.perf_counter() - start < AT_ONCE
+    assert time.process_time() - start < AT_ONCE
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -528,9 +528,14 @@ def test_whatever_is_changed_in_a_vocabulary_only_format_errors_escape(
         data[start : start + len(changed)] = changed
     path = tmp_path_factory.mktemp("changed") / "vocabulary"
     path.write_bytes(data)
-    message = ""
+    message = f"{path}: "
+    counts = [300] * 3
     try:
-        read_vocabulary(path, token_count=300)
+        vocabulary = read_vocabulary(path, token_count=300)
+        found = {item.key.rpartition(".")[2]: item.value for item in vocabulary.metadata}
+        counts = [len(found[key]) for key in ("tokens", "scores", "token_type")]
     except FormatError as error:
         message = str(error)
-    assert "\n" not in message
+    assert counts == [300] * 3
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
