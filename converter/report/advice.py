@@ -103,8 +103,6 @@ def _optimizer_notes(report: Report) -> Iterator[str]:
         yield (
             f"The order of the parameters is not certain; convert --resume-with {then} for --order."
         )
-    if report.lora:
-        yield "In which order finetune kept the parameters of a LoRA is not established."
     losses = (*optimizer.state.values(), *optimizer.past_losses)
     if not all(map(math.isfinite, losses)):
         yield "A loss is not a finite number: the training may have diverged."
@@ -143,14 +141,7 @@ def _training_steps(report: Report) -> Iterator[Step]:
     if report.context_length is None and _sums_gradients(report):
         yield Step("Keep everything in a GGUF, as it is stored", f"ggcp convert {source} {target}")
     else:
-        for order, trainers in (
-            (Order.FLASH, "llama.cpp of August 2023 to May 2024"),
-            (Order.PLAIN, "that of July 2024, or --no-flash"),
-        ):
-            yield Step(
-                f"Continue the training with {trainers}",
-                f"ggcp convert {source} {target} --resume-with {order.value}",
-            )
+        yield from _resuming(source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
 
 
@@ -160,8 +151,19 @@ def _lora_steps(report: Report) -> Iterator[Step]:
     yield Step(
         "Merge it into its base model (BASE.gguf)", _export(report, "--merge BASE.gguf", "merged")
     )
-    yield Step("Keep everything in a GGUF", f"ggcp convert {source} {target}")
+    yield from _resuming(source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
+
+
+def _resuming(source: str, target: str) -> Iterator[Step]:
+    for order, trainers in (
+        (Order.FLASH, "llama.cpp of August 2023 to May 2024"),
+        (Order.PLAIN, "that of July 2024, or --no-flash"),
+    ):
+        yield Step(
+            f"Continue the training with {trainers}",
+            f"ggcp convert {source} {target} --resume-with {order.value}",
+        )
 
 
 def _export(report: Report, options: str, kind: str = "model") -> str:

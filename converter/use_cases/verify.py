@@ -104,7 +104,7 @@ def _model(opened: Opened, finished: Gguf) -> _Expected:
 def _to_resume(opened: Opened, finished: Gguf) -> _Expected:
     snapshot = opened.snapshot()
     epsilon = trainer.stored_epsilon(finished)
-    resumption = None if opened.lora else trainer.stored_resumption(finished)
+    resumption = trainer.stored_resumption(finished)
     if resumption is None:
         return _Expected(trainer.trainer_plan(snapshot, epsilon=epsilon))
     plan = trainer.trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
