@@ -228,6 +228,7 @@ def expected(checkpoint: Checkpoint, version: str, epsilon: float = 1e-5) -> Ggu
         *state[optimizer.type],
         Key("ggcp.version", STRING, version),
         Key("ggcp.optimizer_version", U32, optimizer.version),
+        Key("ggcp.gradients", STRING, "summed" if optimizer.params else "mean"),
     ]
     # fmt: on
     names = [

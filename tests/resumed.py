@@ -86,6 +86,8 @@ def resumed(
 ) -> Gguf:
     """The whole GGUF that a checkpoint becomes."""
     gguf = expected(checkpoint, __version__, epsilon)
+    if checkpoint.optimizer.type == "adam":  # of the mean now, whatever they were of
+        gguf.key("ggcp.gradients").value = "mean"
     gguf.keys += [
         Key("ggcp.parameter_order", STRING, target),
         Key("ggcp.stored_parameter_order", STRING, stored),

@@ -81,6 +81,7 @@ def trainer_plan(snapshot: Snapshot, *, epsilon: float | None = None) -> Plan:
             *metadata(OPTIMIZER_ROWS, snapshot),
             *metadata(STATE_ROWS[optimizer.type], snapshot),
             *provenance(snapshot),
+            Metadata(keys.GGCP_GRADIENTS, STRING, optimizer.gradients.value),
             *_resumption(snapshot.resumption),
         ),
         (*_weights(snapshot), *_vectors(optimizer)),

@@ -118,11 +118,16 @@ def test_what_does_not_run_over_the_parameters_stays(
 def test_in_its_own_order_only_provenance_is_added(
     name: str, fixtures: Path, tmp_path: Path
 ) -> None:
-    stored, _rows = REAL[name]
+    stored, rows = REAL[name]
     write_unscaled(fixtures / name, tmp_path / "resumed", stored, stored)
     convert(fixtures / name, tmp_path / "plain", writing=Writing(sync=False))
     with_order, without = read(tmp_path / "resumed"), read(tmp_path / "plain")
     assert with_order.tensors == without.tensors
+    scaled = without.key("ggcp.gradients").value == "summed" and "adam" in name
+    assert scaled == (rows > 1)
+    if scaled:  # divided by 1 row here
+        assert with_order.key("ggcp.gradients").value == "mean"
+        without.key("ggcp.gradients").value = "mean"
     assert with_order.keys[:-3] == without.keys
     assert [(key.name, key.type, key.value) for key in with_order.keys[-3:]] == [
         ("ggcp.parameter_order", STRING, stored),

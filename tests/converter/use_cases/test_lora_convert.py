@@ -105,3 +105,8 @@ def test_what_verify_says_of_a_changed_file(fixtures: Path, tmp_path: Path) -> N
         "tensor blk.0.attn_k.weight.lora_b: missing",
         "tensor blk.1.ffn_norm.weight.lora_b: expected the dimensions (1, 1), found (1,)",
     ]
+
+
+def test_which_gradients_the_moments_are_of(fixtures: Path, tmp_path: Path) -> None:
+    convert(fixtures / REAL, tmp_path / "out.gguf")
+    assert read_gguf(tmp_path / "out.gguf").key("ggcp.gradients").value == "mean"

@@ -188,17 +188,19 @@ def test_keys_that_say_nothing_usable(key: str, kind: int, value: object, summed
         data = summed.gguf.to_bytes()
     summed.path.write_bytes(data)
     found = verify(summed.source, summed.path)
-    assert found[:3] == [
+    assert found[:4] == [
+        "key ggcp.gradients: expected b'summed', found b'mean'",
         "key ggcp.parameter_order: not expected",
         "key ggcp.stored_parameter_order: not expected",
         "key ggcp.gradient_rows: not expected",
     ]
-    assert [line.split(":")[0] for line in found[3:]] == [f"tensor {M}", f"tensor {V}"]
+    assert [line.split(":")[0] for line in found[4:]] == [f"tensor {M}", f"tensor {V}"]
 
 
 def test_a_key_is_missing(summed: Case) -> None:
     del summed.gguf.keys[-1]
-    assert summed.differences()[:2] == [
+    assert summed.differences()[:3] == [
+        "key ggcp.gradients: expected b'summed', found b'mean'",
         "key ggcp.parameter_order: not expected",
         "key ggcp.stored_parameter_order: not expected",
     ]
