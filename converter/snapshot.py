@@ -64,11 +64,11 @@ class Hyperparameters:
 
 
 class Gradients(enum.Enum):
-    """What the optimizer's vectors are of."""
+    """Which gradients the optimizer's vectors are of, as a GGUF says it."""
 
-    SUMMED = "gradients of the loss summed over the rows of a batch"
-    MEAN = "gradients of the mean loss"
-    UNKNOWN = "gradients of which the file does not say whether they are summed"
+    SUMMED = "summed"  # of the loss summed over the rows of a batch
+    MEAN = "mean"  # of the mean loss
+    UNKNOWN = "unknown"  # the file does not say
 
 
 @dataclass(frozen=True)

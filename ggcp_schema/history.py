@@ -19,12 +19,17 @@ MASTER = {
     "6381d4e11": "2023-08-21",
     "43033b7bb": "2023-08-28",
     "44c117f41": "2023-08-28",
+    "0e76a8992": "2023-09-28",
+    "9588f196b": "2024-05-25",
 }
 """Commits of the master branch, and their dates."""
 
 # d39c8e686 to bfc311913 were written from 2023-06-15 on and rebased on the day given.
 BRANCHES = {
     "42d9b4cfc": "2023-05-21",
+    "ec8e262d1": "2023-05-30",
+    "83a34444a": "2023-05-31",
+    "0d4b87de3": "2023-06-01",
     "d39c8e686": "2023-07-28",
     "d395b19c8": "2023-07-28",
     "51dc77092": "2023-07-28",
@@ -34,6 +39,7 @@ BRANCHES = {
     "5ce92aed3": "2023-08-29",
     "ecb1b20c8": "2023-08-29",
     "0564f4ed1": "2023-08-29",
+    "b04263c1f": "2023-08-29",
 }
 """Commits of the branches on which the trainers were developed (github.com/xaedes/llama.cpp)."""
 
@@ -62,7 +68,7 @@ class Epsilon(NamedTuple):
     Attributes:
         value: the epsilon.
         words: as people write it.
-        commit: the first with it, on the master branch.
+        commit: the first with it.
     """
 
     value: float
@@ -80,7 +86,10 @@ EPSILONS = (
     Epsilon(5e-6, "5e-6", "eb542d393"),
     Epsilon(1e-5, "1e-5", "6381d4e11"),
 )
-"""The epsilons of the trainers, the oldest first."""
+"""The epsilons of train-text-from-scratch on the master branch, the oldest first."""
+
+LORA_EPSILONS = (EPSILONS[1], Epsilon(1e-5, "1e-5", "b04263c1f"))
+"""Those of finetune, whose branch kept the older one longer."""
 
 HISTORICAL_EPSILON = 1e-5
 """What the historical converter always wrote, whatever the trainer used."""
@@ -108,6 +117,10 @@ LORA_MULTIPLE = 4
 """n_mult in the header that finetune wrote from 0564f4ed1 on, whatever the base model's is."""
 
 
+RIGHT_TO_LEFT = "where its planner evaluates from right to left: it prints evaluation order"
+"""What makes the graph of the same options meet the parameters in another order."""
+
+
 class Trainer(NamedTuple):
     """A trainer, and with which options it writes and expects which order of the parameters."""
 
@@ -119,6 +132,10 @@ class Trainer(NamedTuple):
 TRAINERS = (
     Trainer("42d9b4cfc (2023-05-21)", {
         Order.PLAIN: "always"}),
+    Trainer("ec8e262d1 (2023-05-30) to 83a34444a (2023-05-31)", {
+        Order.FLASH: "by default"}),
+    Trainer("0d4b87de3 (2023-06-01)", {
+        Order.SCRATCH: "by default"}),
     Trainer("releases e32089b2c to 43033b7bb, d39c8e686", {
         Order.SCRATCH: "by default",
         Order.FLASH: "--no-scratch",
@@ -130,12 +147,20 @@ TRAINERS = (
     Trainer("branch from 4ed096c6b (2023-08-14) to 4072f20bb", {
         Order.FLASH: "by default",
         Order.PLAIN: "--no-flash"}),
-    Trainer("trainers with GGUF from 44c117f41 (2023-08-28)", {
+    Trainer("finetune, development branch, 2023-08-16 to 2023-08-29", {
         Order.FLASH: "by default",
         Order.PLAIN: "--no-flash"}),
-    Trainer("the last trainer (July 2024)", {
+    Trainer("trainers with GGUF from 44c117f41 (2023-08-28), before 0e76a8992", {
+        Order.FLASH: "by default",
+        Order.PLAIN: "--no-flash"}),
+    Trainer("trainers with GGUF from 0e76a8992 (2023-09-28), before 9588f196b", {
+        Order.FLASH: "by default",
+        Order.PLAIN: "--no-flash",
+        Order.FLASH_RTL: RIGHT_TO_LEFT,
+        Order.SCRATCH: f"--no-flash, {RIGHT_TO_LEFT}"}),
+    Trainer("trainers with GGUF from 9588f196b (2024-05-25) to the last (July 2024)", {
         Order.PLAIN: "by default",
-        Order.SCRATCH: "where its planner evaluates from right to left (context 8, batch 1)"}),
+        Order.SCRATCH: RIGHT_TO_LEFT}),
 )
 """The trainers, the oldest first.
 
@@ -144,13 +169,13 @@ Those with GGUF write none of the files of this schema; they go on training from
 # fmt: on
 
 TRAINERS_OF = {
-    Layout.VERSION_0: TRAINERS[:2],
-    Layout.VERSION_1_WITH_PARAMS: TRAINERS[1:2],
-    Layout.VERSION_1: TRAINERS[2:4],
+    Layout.VERSION_0: TRAINERS[:4],
+    Layout.VERSION_1_WITH_PARAMS: TRAINERS[3:4],
+    Layout.VERSION_1: TRAINERS[4:6],
 }
 """The trainers that write training checkpoints, by the layout of the optimizer context."""
 
-GGUF_TRAINERS = TRAINERS[4:]
+GGUF_TRAINERS = TRAINERS[7:]
 """Those that write GGUF checkpoints."""
 
 
@@ -174,12 +199,24 @@ def gguf_writers(*, lora: bool, converted: bool, file_version: int, container_ve
     return f"{trainer}, llama.cpp from 2023-10-20 (8cf19d60d) to July 2024"
 
 
+LORA_TRAINERS = TRAINERS[6:7]
+"""Those that write LoRA checkpoints."""
+
+
+def orders_of(trainers: tuple[Trainer, ...]) -> tuple[Order, ...]:
+    """Return the orders in which some trainers write."""
+    return tuple(order for order in Order if any(order in t.options for t in trainers))
+
+
 READERS = {
     Order.FLASH: "August 2023 to May 2024 without --no-flash",
     Order.PLAIN: "August 2023 to May 2024 with --no-flash, and July 2024",
-    Order.SCRATCH: "July 2024 where it evaluates from right to left",
+    Order.SCRATCH: "September 2023 to May 2024 with --no-flash, and July 2024, where it evaluates "
+    "from right to left",
+    Order.FLASH_RTL: "September 2023 to May 2024 without --no-flash where it evaluates from right "
+    "to left",
 }
-"""Which train-text-from-scratch with GGUF expects each order."""
+"""Which trainers with GGUF (train-text-from-scratch, finetune) expect each order."""
 
 SCALE = (
     "Releases and d39c8e686 take the gradient of the loss summed over the n_ctx * n_batch rows of "

@@ -178,8 +178,8 @@ LoraOptimizer = Struct(
     computed("layout", Layout.VERSION_1,
         "-", "For tools that read both kinds of file; ignore it."),
     *OptimizerVersion1.subcons[1:],
-    docs="Optimizer context over the elements of the pairs, in an order that is not established. "
-        "The same as version 1 in a training checkpoint.",
+    docs="Optimizer context over the elements of the pairs. The same as version 1 in a training "
+        "checkpoint; each pair stands where its tensor would (below: the order of the parameters).",
 )
 
 HYPERPARAMETERS = {

@@ -159,10 +159,28 @@ def single(number: float) -> float:
     return rounded
 
 
+# The rank of each kind in the order of the trainers' keys, and its name in a GGUF.
+RANK_NAMES = {
+    "tok_embeddings": "token_embd",
+    "norm": "output_norm",
+    "output": "output",
+    "attention_norm": "attn_norm",
+    "wq": "attn_q",
+    "wk": "attn_k",
+    "wv": "attn_v",
+    "wo": "attn_output",
+    "ffn_norm": "ffn_norm",
+    "w1": "ffn_gate",
+    "w2": "ffn_down",
+    "w3": "ffn_up",
+}
+
+
 def expected(checkpoint: Checkpoint, version: str, epsilon: float = 1e-5) -> Gguf:
     """What the trainers' layout says a checkpoint becomes, from the reference's reading of it."""
+    lora = bool(checkpoint.ranks)
+    w1 = checkpoint.tensors.get("layers.0.feed_forward.w1.weight" + ".loraB" * lora)
     header, optimizer = checkpoint.header, checkpoint.optimizer
-    n_ff = checkpoint.tensors["layers.0.feed_forward.w1.weight"].shape[0]
     scalars = optimizer.scalars
     # fmt: off
     state = {
@@ -188,7 +206,7 @@ def expected(checkpoint: Checkpoint, version: str, epsilon: float = 1e-5) -> Ggu
         Key("general.file_type", U32, 0),
         Key("llama.attention.layer_norm_rms_epsilon", F32, single(epsilon)),
         Key("training.file_version", U32, 0),
-        Key("training.type", STRING, "train_model"),
+        Key("training.type", STRING, "finetune_lora" if lora else "train_model"),
         Key("training.iteration_count", U32, header["train_its"]),
         Key("training.sample_count", U32, header["train_samples"]),
         Key("training.token_count", U32, header["train_tokens"]),
@@ -196,7 +214,12 @@ def expected(checkpoint: Checkpoint, version: str, epsilon: float = 1e-5) -> Ggu
         Key("llama.attention.head_count", U32, header["n_head"]),
         Key("llama.block_count", U32, header["n_layer"]),
         Key("llama.rope.dimension_count", U32, header["n_rot"]),
-        Key("llama.feed_forward_length", U32, n_ff),
+        Key("llama.feed_forward_length", U32, 0 if w1 is None else w1.shape[0]),
+        *(
+            Key(f"training.lora.rank.{new}", U32, checkpoint.ranks[old])
+            for old, new in RANK_NAMES.items()
+            if lora
+        ),
         Key("optimizer.file_version", U32, 0),
         Key("optimizer.convergence_past_count", U32, optimizer.past),
         Key("optimizer.parameter_count", U64, optimizer.nx),
@@ -205,17 +228,21 @@ def expected(checkpoint: Checkpoint, version: str, epsilon: float = 1e-5) -> Ggu
         *state[optimizer.type],
         Key("ggcp.version", STRING, version),
         Key("ggcp.optimizer_version", U32, optimizer.version),
+        Key("ggcp.gradients", STRING, "summed" if optimizer.params else "mean"),
     ]
     # fmt: on
+    names = [
+        f"{name}{half}"
+        for name in gguf_names(header["n_layer"]).values()
+        for half in ((".lora_a", ".lora_b") if lora else ("",))
+    ]
     tensors = [
-        Tensor(new, tensor.shape[::-1], tensor.tobytes())
-        for new, tensor in zip(
-            gguf_names(header["n_layer"]).values(), checkpoint.tensors.values(), strict=True
-        )
+        Tensor(name, tensor.shape[::-1], tensor.tobytes())
+        for name, tensor in zip(names, checkpoint.tensors.values(), strict=True)
     ]
     for old, new in GGUF_VECTORS[optimizer.type].items():
         vector = optimizer.vectors[old]
-        if vector.size:
+        if vector.shape != (0,) or old in ("m", "v"):
             name = f"optimizer.{optimizer.type}.{new}"
             tensors.append(Tensor(name, vector.shape[::-1], vector.tobytes()))
     return Gguf(keys, tensors)

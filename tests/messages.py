@@ -29,6 +29,7 @@ sys.path[:0] = [str(TESTS), str(ROOT)]
 
 from faults import acting_first, failing  # noqa: E402 - the folders are known only now
 from fuzz import corpus  # noqa: E402
+from lora_bytes import file_with_layers  # noqa: E402
 from packed import checkpoint  # noqa: E402
 from tiny_files import write_inputs  # noqa: E402
 from vocabulary_files import SPECIAL, array, ggjt, gguf, pair, text, tokenizer  # noqa: E402
@@ -261,7 +262,7 @@ def lines() -> Iterator[str]:
     yield "export c/five.bin OUT --vocab v/wire.model"
     yield "export c/five.bin OUT --vocab v/large.model"
     yield "convert undecided.bin OUT --resume-with flash"
-    yield "convert lora.bin OUT --resume-with flash"
+    yield "convert undecided-lora.bin OUT --resume-with flash"
     yield "export lora.bin OUT --merge lora.bin"
     yield "export in.bin OUT --merge base.gguf"
     yield "export c/lora-0.bin OUT"
@@ -533,6 +534,11 @@ def everything() -> str:
     Path("stdout").symlink_to("/proc/self/fd/1")
     Path("j/huge").write_bytes(b"")
     os.truncate("j/huge", (1 << 24) + 1)
+    undecided_lora = bytearray(file_with_layers())
+    with parse(io.BytesIO(undecided_lora)) as lora:
+        v = lora.optimizer.state.second_moments.data
+    undecided_lora[v.offset : v.offset + v.length] = struct.pack("<f", 0.25) * (v.length // 4)
+    Path("undecided-lora.bin").write_bytes(undecided_lora)
     undecided = checkpoint(1, n_vocab=4)
     Path("undecided.bin").write_bytes(
         undecided.with_field(

@@ -35,7 +35,13 @@ REAL = {
     "v1_lbfgs.bin": ("flash", 1),
     "v1params_adam_default.bin": ("scratch", 32),
 }
-ORDERS = ("flash", "plain", "scratch")
+# Each LoRA checkpoint, whose gradients are of the mean loss.
+LORA = {
+    "ggcl_1a5f0a30e_one_flash.bin": "flash",
+    "ggcl_1a5f0a30e_one_noflash.bin": "plain",
+    "ggcl_v1_adam_1a5f0a30e.bin": "flash",
+}
+ORDERS = ("flash", "plain", "scratch", "flash-rtl")
 NOT_FLAT = ("pf", "lmal", "lmys")
 SMALL = {"vocabulary_size": 40, "embedding_length": 8, "feed_forward_multiple": 8, "head_count": 2}
 
@@ -61,7 +67,8 @@ def shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
 
 def reordered(vector: Array, stored: str, target: str, checkpoint: Checkpoint) -> Array:
     """Flat vectors, one or several as rows, in another order of the parameters."""
-    names = llama.parameter_names(target, checkpoint.header["n_layer"])
+    pairs = bool(checkpoint.ranks)
+    names = llama.parameter_names(target, checkpoint.header["n_layer"], pairs=pairs)
     rows = []
     for row in vector.reshape(-1, checkpoint.optimizer.nx):
         parts = llama.split(row, stored, shapes(checkpoint))
@@ -79,6 +86,8 @@ def resumed(
 ) -> Gguf:
     """The whole GGUF that a checkpoint becomes."""
     gguf = expected(checkpoint, __version__, epsilon)
+    if checkpoint.optimizer.type == "adam":  # of the mean now, whatever they were of
+        gguf.key("ggcp.gradients").value = "mean"
     gguf.keys += [
         Key("ggcp.parameter_order", STRING, target),
         Key("ggcp.stored_parameter_order", STRING, stored),

@@ -182,7 +182,7 @@ def _synthetic(options: Namespace) -> Synthetic:
         with_params=options.with_params,
         convergence_past_count=options.past,
         approx_hessian_count=options.lbfgs_m,
-        order=Order(options.order),
+        order=Order(options.order or "scratch"),
         unseen_token_count=options.unseen,
         seed=options.seed,
     )
@@ -204,6 +204,7 @@ def _synthetic_lora(options: Namespace) -> SyntheticLora:
         optimizer_type=OptimizerType[options.optimizer.upper()],
         convergence_past_count=options.past,
         approx_hessian_count=options.lbfgs_m,
+        order=Order(options.order or "flash"),
         seed=options.seed,
     )
 

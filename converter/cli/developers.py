@@ -50,8 +50,7 @@ def add_synth_arguments(command: argparse.ArgumentParser) -> None:
     state.add_argument(
         "--order",
         choices=ORDERS,
-        default="scratch",
-        help="order of the parameters in the optimizer's vectors",
+        help="order of the parameters in the optimizer's vectors (default: scratch; LoRA: flash)",
     )
     state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
     _add_lora_options(command)

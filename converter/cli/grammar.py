@@ -9,12 +9,13 @@ from typing import Any
 from converter.cli.developers import add_document_arguments, add_synth_arguments
 from converter.cli.options import ORDERS, add_output_options, add_talk_options, epsilon, whole
 from converter.version import __version__
-from ggcp_schema.history import EPSILONS, dated
+from ggcp_schema.history import EPSILONS, LORA_EPSILONS, dated
 
 _EPSILONS = (
     "The epsilon of the RMS norms is not in the file; it was fixed in the trainer:\n"
     + "\n".join(f"  {era.words}  from {dated(era.commit)}" for era in EPSILONS)
     + ", and what the historical converter always wrote\n"
+    + "".join(f"  {era.words}  in finetune from {dated(era.commit)}\n" for era in LORA_EPSILONS[1:])
 )
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")
@@ -177,7 +178,8 @@ def _convert(command: argparse.ArgumentParser) -> None:
         "--resume-with",
         choices=ORDERS,
         help="order of the trainer's parameters: flash (August 2023 to May 2024), plain (with "
-        "--no-flash, or July 2024), scratch (July 2024, right to left); also scales the moments",
+        "--no-flash, or July 2024); where it evaluates from right to left, flash-rtl and scratch "
+        "for these two; also scales the moments",
     )
     resume.add_argument(
         "--batch",

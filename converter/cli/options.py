@@ -6,7 +6,9 @@ import argparse
 import math
 from collections.abc import Callable
 
-ORDERS = ("flash", "plain", "scratch")
+from ggcp_schema.history import READERS
+
+ORDERS = tuple(order.value for order in READERS)
 
 
 def epsilon(text: str) -> float:

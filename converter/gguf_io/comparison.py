@@ -52,13 +52,18 @@ def differences(
 
 
 def as_made_by_its_version(plan: Plan, found: Gguf) -> Plan:
-    """Return the plan with the version of ggcp that made the GGUF, which may be an earlier one."""
+    """Return the plan as the version of ggcp that made the GGUF, maybe an earlier one, had it.
+
+    1.0.0 did not say which gradients the optimizer's vectors are of.
+    """
     version = found.value(keys.GGCP_VERSION)
     if not isinstance(version, str):
         return plan
+    unsaid = {keys.GGCP_GRADIENTS} - found.keys.keys() if version == "1.0.0" else set()
     metadata = (
         replace(item, value=version) if item.key == keys.GGCP_VERSION else item
         for item in plan.metadata
+        if item.key not in unsaid
     )
     return replace(plan, metadata=tuple(metadata))
 

@@ -46,10 +46,10 @@ OPTIMIZER_LBFGS_NO_IMPROVEMENT_COUNT = "optimizer.lbfgs.no_improvement_count"
 # Provenance, in a namespace of our own that every reader ignores.
 GGCP_VERSION = "ggcp.version"
 GGCP_OPTIMIZER_VERSION = "ggcp.optimizer_version"
+GGCP_GRADIENTS = "ggcp.gradients"
 GGCP_PARAMETER_ORDER = "ggcp.parameter_order"
 GGCP_STORED_PARAMETER_ORDER = "ggcp.stored_parameter_order"
 GGCP_GRADIENT_ROWS = "ggcp.gradient_rows"
-GGCP_GRADIENTS = "ggcp.gradients"
 GGCP_MISSING_VALUES = "ggcp.missing_values"
 
 ADAM_TENSORS = {

@@ -20,8 +20,7 @@ from converter.snapshot import Counters, Gradients, Hyperparameters, Optimizer, 
 from ggcp_schema import Source, parse
 from ggcp_schema.checkpoint import ABORTED_SAVE
 from ggcp_schema.enums import OptimizerType
-from ggcp_schema.history import sums_gradients
-from ggcp_schema.order import Order
+from ggcp_schema.history import LORA_TRAINERS, TRAINERS_OF, orders_of, sums_gradients
 
 KINDS = {b"pcgg": "a training checkpoint (ggcp)", b"lcgg": "a LoRA checkpoint (ggcl)"}
 
@@ -118,7 +117,7 @@ class CheckpointBeforeGguf:
             hyperparameters=_of_same_names(Hyperparameters, sizes),
             weights=dict(_arrays(container["model"])),
             ranks=dict(container["ranks"]) if self.lora else None,
-            optimizer=_optimizer(context),
+            optimizer=_optimizer(context, self.lora),
             optimizer_version=context.get("version"),
             context_length=counters.tokens_per_sample,
             epsilon=None,
@@ -141,16 +140,17 @@ def _arrays(part_of_file: Any) -> Iterator[tuple[str, Array]]:
         yield path, Array(tuple(record["shape"]), (record["data"],))
 
 
-def _optimizer(context: Mapping[str, Any]) -> Optimizer | None:
+def _optimizer(context: Mapping[str, Any], lora: bool) -> Optimizer | None:
     """Return the state of an optimizer; None if not all of its vectors were read."""
     state = context.get("state") or {}
     kind = context.get("type")
     if kind not in tuple(OptimizerType) or "data" not in state.get(_LAST_VECTOR[kind], {}):
         return None
     params = context.get("params")
+    trainers = LORA_TRAINERS if lora else TRAINERS_OF[context["layout"]]
     return Optimizer(
         type=OptimizerType(context["type"]),
-        orders=(Order.SCRATCH, Order.FLASH, Order.PLAIN),
+        orders=orders_of(trainers),
         gradients=Gradients.SUMMED if sums_gradients(context["layout"]) else Gradients.MEAN,
         parameter_count=context["parameter_count"],
         convergence_past_count=context["convergence_past_count"],

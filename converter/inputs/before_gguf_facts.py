@@ -16,10 +16,12 @@ from ggcp_schema.checkpoint import ABORTED_SAVE, CHECKPOINT_FILE
 from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
 from ggcp_schema.history import (
     LORA_MULTIPLE,
+    LORA_TRAINERS,
     LORA_WRITERS,
     NO_MEAN_LOSS,
     TRAINERS_OF,
     WRITERS,
+    Trainer,
     stores_mean_losses,
     sums_gradients,
 )
@@ -74,7 +76,7 @@ def facts_of(container: Mapping[str, Any], source: Source, error: FormatError | 
     training = container.get("training", {})
     context = container.get("optimizer")
     tensors = tuple(_tensor(path, record) for path, record in records(container))
-    optimizer = _optimizer(context) if context else None
+    optimizer = _optimizer(context, lora) if context else None
     header_layout = container.get("layout")
     written_by = LORA_WRITERS
     if not lora:
@@ -166,7 +168,7 @@ def _layout(context: Mapping[str, Any]) -> Layout | None:
     return context.get("layout") if context.get("version") in (0, 1) else None
 
 
-def _optimizer(context: Mapping[str, Any]) -> OptimizerFacts:
+def _optimizer(context: Mapping[str, Any], lora: bool) -> OptimizerFacts:
     state = context.get("state") or {}
     params = context.get("params")
     layout, kind = _layout(context), context.get("type")
@@ -192,8 +194,14 @@ def _optimizer(context: Mapping[str, Any]) -> OptimizerFacts:
         iterations_done=done,
         losses_are_means=means,
         sums_gradients=layout is not None and sums_gradients(layout),
-        trainers=() if layout is None else TRAINERS_OF[layout],
+        trainers=_trainers(layout, lora),
     )
+
+
+def _trainers(layout: Layout | None, lora: bool) -> tuple[Trainer, ...]:
+    if layout is None:
+        return ()
+    return LORA_TRAINERS if lora else TRAINERS_OF[layout]
 
 
 def _settings(params: Mapping[str, Any] | None, name: str, struct: Struct) -> Group | None:

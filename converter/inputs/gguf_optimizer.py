@@ -93,7 +93,7 @@ def _origin(gguf: Gguf, *, lora: bool) -> tuple[Gradients, tuple[Order, ...]]:
     orders = (said,) if said else (Order.SCRATCH, Order.FLASH, Order.PLAIN)
     if lora:
         return Gradients.MEAN, (said,) if said else (Order.FLASH, Order.PLAIN)
-    stated = {gradients.name.lower(): gradients for gradients in Gradients}.get(
+    stated = {gradients.value: gradients for gradients in Gradients}.get(
         str(gguf.value(keys.GGCP_GRADIENTS))
     )
     if stated is not None:

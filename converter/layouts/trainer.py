@@ -82,8 +82,7 @@ def trainer_plan(snapshot: Snapshot, *, epsilon: float | None = None) -> Plan:
             *metadata(() if snapshot.ranks is None else RANK_ROWS, snapshot),
             *metadata(OPTIMIZER_ROWS, snapshot),
             *metadata(STATE_ROWS[optimizer.type], snapshot),
-            *provenance(snapshot),
-            *_resumption(snapshot.resumption),
+            *_origin(snapshot, optimizer),
         ),
         (*_weights(snapshot), *_vectors(optimizer)),
     )
@@ -91,11 +90,12 @@ def trainer_plan(snapshot: Snapshot, *, epsilon: float | None = None) -> Plan:
 
 def _kept_plan(snapshot: Snapshot, kept: tuple[Metadata, ...]) -> Plan:
     """Return the plan of the same GGUF, all its keys kept, for another trainer."""
-    added = {item.key: item for item in (*provenance(snapshot), *_resumption(snapshot.resumption))}
+    optimizer = snapshot.required_optimizer
+    added = {item.key: item for item in _origin(snapshot, optimizer)}
     return Plan(
         ARCHITECTURE,
         (*(added.pop(item.key, item) for item in kept), *added.values()),
-        (*_weights(snapshot), *_vectors(snapshot.required_optimizer)),
+        (*_weights(snapshot), *_vectors(optimizer)),
     )
 
 
@@ -106,11 +106,30 @@ def provenance(snapshot: Snapshot) -> Iterator[Metadata]:
         yield Metadata(keys.GGCP_OPTIMIZER_VERSION, U32, snapshot.optimizer_version)
 
 
-def _resumption(resumption: Resumption | None) -> Iterator[Metadata]:
+def divided_rows(snapshot: Snapshot) -> int:
+    """Return the rows by which the moments were divided before they were read; 1 for none."""
+    said = (item.value for item in snapshot.kept or () if item.key == keys.GGCP_GRADIENT_ROWS)
+    rows = next(said, 1)
+    return rows if isinstance(rows, int) and rows > 0 else 1
+
+
+def says_the_same(snapshot: Snapshot, finished: Gguf) -> bool:
+    """Tell whether a GGUF says of its vectors what the one that was read says."""
+    names = (keys.GGCP_PARAMETER_ORDER, keys.GGCP_STORED_PARAMETER_ORDER, keys.GGCP_GRADIENT_ROWS)
+    said = {item.key: item.value for item in snapshot.kept or ()}
+    return all(name in said and said[name] == finished.value(name) for name in names)
+
+
+def _origin(snapshot: Snapshot, optimizer: Optimizer) -> Iterator[Metadata]:
+    """Yield where the optimizer's vectors come from, and what was done to them."""
+    yield from provenance(snapshot)
+    yield Metadata(keys.GGCP_GRADIENTS, STRING, optimizer.gradients.value)
+    resumption = snapshot.resumption
     if resumption is not None:
         yield Metadata(keys.GGCP_PARAMETER_ORDER, STRING, resumption.target.value)
         yield Metadata(keys.GGCP_STORED_PARAMETER_ORDER, STRING, resumption.stored.value)
-        yield Metadata(keys.GGCP_GRADIENT_ROWS, U64, resumption.rows)
+        rows = resumption.rows * divided_rows(snapshot)
+        yield Metadata(keys.GGCP_GRADIENT_ROWS, U64, rows)
 
 
 def _weights(snapshot: Snapshot) -> Iterator[PlannedTensor]:

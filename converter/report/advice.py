@@ -103,8 +103,6 @@ def _optimizer_notes(report: Report) -> Iterator[str]:
         yield (
             f"The order of the parameters is not certain; convert --resume-with {then} for --order."
         )
-    if report.lora:
-        yield "In which order finetune kept the parameters of a LoRA is not established."
     losses = (*optimizer.state.values(), *optimizer.past_losses)
     if not all(map(math.isfinite, losses)):
         yield "A loss is not a finite number: the training may have diverged."
@@ -151,14 +149,7 @@ def _training_steps(report: Report) -> Iterator[Step]:
     if report.context_length is None and _sums_gradients(report):
         yield Step("Keep everything in a GGUF, as it is stored", f"ggcp convert {source} {target}")
     else:
-        for order, trainers in (
-            (Order.FLASH, "llama.cpp of August 2023 to May 2024"),
-            (Order.PLAIN, "that of July 2024, or --no-flash"),
-        ):
-            yield Step(
-                f"Continue the training with {trainers}",
-                f"ggcp convert {source} {target} --resume-with {order.value}",
-            )
+        yield from _resuming(source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
 
 
@@ -169,7 +160,7 @@ def _lora_steps(report: Report) -> Iterator[Step]:
         f"Merge it into its base model (BASE.gguf{_fitting_base(report)})",
         _export(report, "--merge BASE.gguf", "merged"),
     )
-    yield Step("Keep everything in a GGUF", f"ggcp convert {source} {target}")
+    yield from _resuming(source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
 
 
@@ -184,6 +175,17 @@ def _fitting_base(report: Report) -> str:
         ("head_count", "heads"),
     )
     return "".join(f", {sizes[name]} {what}" for name, what in words if name in sizes)
+
+
+def _resuming(source: str, target: str) -> Iterator[Step]:
+    for order, trainers in (
+        (Order.FLASH, "llama.cpp of August 2023 to May 2024"),
+        (Order.PLAIN, "that of July 2024, or --no-flash"),
+    ):
+        yield Step(
+            f"Continue the training with {trainers}",
+            f"ggcp convert {source} {target} --resume-with {order.value}",
+        )
 
 
 def _export(report: Report, options: str, kind: str = "model") -> str:

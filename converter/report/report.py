@@ -32,7 +32,7 @@ class Report(Facts):
 
     Attributes:
         order: in which order the parameters stand in the optimizer's vectors; None if the file
-            does not tell or, with LoRA, no order is established.
+            does not tell.
         thorough: whether everything was read to find the order, not only a sample.
         statistics: what the elements of each tensor are like, by its path; empty if that was not
             asked.

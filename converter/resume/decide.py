@@ -7,7 +7,7 @@ mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from converter.errors import ConversionError
 from converter.gguf_io import keys
@@ -28,7 +28,7 @@ def decided_resumption(
     """Decide how the vectors are written, and tell the user what rests on an estimate.
 
     Args:
-        snapshot: a training checkpoint as it was read.
+        snapshot: a checkpoint as it was read.
         target: the order of the trainer that will read the GGUF.
         order: the order in the checkpoint, if the user says so; otherwise it is found out.
         batch: the trainer's batch size (-b), if the user says so; otherwise it is estimated.
@@ -46,7 +46,10 @@ def decided_resumption(
 
 def _warn_of_signs_against(snapshot: Snapshot, order: Order) -> None:
     finding = find_order(snapshot, thorough=True)
-    if _contradicts(finding, order):
+    unheard = order not in snapshot.required_optimizer.orders
+    if unheard and not finding.settled:
+        LOGGER.warning("--order %s is taken, but no trainer wrote such a file in it", order.value)
+    elif _contradicts(finding, order):
         LOGGER.warning("--order %s is taken, but the file says otherwise: %s", order.value, finding)
 
 
@@ -57,20 +60,19 @@ def _contradicts(finding: Finding, order: Order) -> bool:
 
 
 def _found_order(snapshot: Snapshot, target: Order) -> Order:
+    orders = snapshot.required_optimizer.orders
     finding = find_order(snapshot, thorough=True)
     if not finding.settled:
+        choice = _choice(f"--order {order.value}" for order in READERS if order in orders)
         fits = "none that fits" if finding.contradiction else "several that fit"
         raise ConversionError(
             snapshot.file,
             expected="one order of the parameters that fits the optimizer state",
             found=f"{fits}: {finding}",
-            hint="say which it is with --order flash, --order plain or --order scratch "
-            "(README, «Continue training»)",
+            hint=f"say which it is with {choice} (README, «Continue training»)",
         )
-    if finding.contradiction or target in finding.candidates:
-        order = target
-    else:
-        order = finding.candidates[0]
+    possible = finding.candidates or orders
+    order = target if target in possible else possible[0]
     if not finding.indifferent:
         LOGGER.info("the optimizer state is stored in the order %s: %s", order.value, finding)
     return order
@@ -209,16 +211,14 @@ def _in_words(snapshot: Snapshot, finding: Finding) -> str:
     right = [order for order in Order if order in finding.candidates]
     others = [order for order in READERS if order not in right]
     said = f"in the order {' or '.join(order.value for order in right)}"
+    trainer = "train-text-from-scratch" if snapshot.ranks is None else "finetune"
     if optimizer.is_scaled:
         return (
-            f"{said} and of gradients summed over a batch: wrong for every train-text-from-scratch "
-            f"that reads GGUF; convert with {_options(list(READERS))}"
+            f"{said} and of gradients summed over a batch: wrong for every {trainer} that reads "
+            f"GGUF; convert with {_options(READERS)}"
         )
     readers = "; ".join(READERS[order] for order in right)
-    words = (
-        f"{said}: right for train-text-from-scratch of {readers}; "
-        f"for others convert with {_options(others)}"
-    )
+    words = f"{said}: right for {trainer} of {readers}; for others convert with {_options(others)}"
     if optimizer.gradients is Gradients.SUMMED:
         words += (
             "; but its gradients are summed over a batch, and how trainers that read GGUF continue "
@@ -227,6 +227,10 @@ def _in_words(snapshot: Snapshot, finding: Finding) -> str:
     return words
 
 
-def _options(orders: list[Order]) -> str:
-    options = [f"--resume-with {order.value} ({READERS[order]})" for order in orders]
-    return " or ".join([", ".join(options[:-1]), options[-1]] if len(options) > 1 else options)
+def _options(orders: Iterable[Order]) -> str:
+    return _choice(f"--resume-with {order.value} ({READERS[order]})" for order in orders)
+
+
+def _choice(options: Iterable[str]) -> str:
+    *others, last = options
+    return " or ".join([", ".join(others), last] if others else [last])

@@ -3,7 +3,8 @@
 The order is not stored. Where the optimizer keeps x, the parameters themselves, it is the order
 whose slices are the model's tensors. Where it does not (version 1, Adam), two independent signs
 tell it: tokens that were never seen have second moments of exactly zero, so every zero lies in
-tok_embeddings; and second moments are alike within a tensor, so the right order spreads them least.
+tok_embeddings (of a LoRA in its B); and second moments are alike within a tensor, so the right
+order spreads them least.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converter.numeric.in_order import in_order
 from converter.parts import ELEMENT_BYTES, Array, elements
 from converter.snapshot import Optimizer, Snapshot
 from ggcp_schema import Span
@@ -60,11 +62,12 @@ class Finding:
     """What is known of the order.
 
     Attributes:
-        candidates: the orders that the evidence allows; all three where there is none.
+        candidates: the orders that the evidence allows; where there is none, all that such a file
+            may have.
         evidence: each sign in words.
         settled: whether it makes no difference which of the candidates is taken: there is one, or
             all give every tensor the same bytes.
-        indifferent: whether all three orders do, as when all moments are zero.
+        indifferent: whether all that it may have do, as when all moments are zero.
     """
 
     candidates: tuple[Order, ...]
@@ -81,19 +84,20 @@ class Finding:
         return ", ".join(self.evidence)
 
 
-def slices(weights: Mapping[str, Array], block_count: int, order: Order) -> Slices:
-    """Return where each tensor of a model stands in a flat vector of that order."""
+def slices(snapshot: Snapshot, order: Order) -> Slices:
+    """Return where each tensor stands in a flat vector of that order, in the order itself."""
     result: Slices = {}
     start = 0
-    for path in paths(order, block_count):
-        stop = start + element_count(weights[path].shape)
+    blocks = snapshot.hyperparameters.block_count
+    for path in paths(order, blocks, pairs=snapshot.ranks is not None):
+        stop = start + element_count(snapshot.weights[path].shape)
         result[path] = (start, stop)
         start = stop
     return result
 
 
 def find_order(snapshot: Snapshot, *, thorough: bool) -> Finding:
-    """Find the order in which the optimizer's vectors stand in a training checkpoint.
+    """Find the order in which the optimizer's vectors stand in a checkpoint.
 
     Args:
         snapshot: a model with the state of its optimizer, as they were read.
@@ -101,8 +105,10 @@ def find_order(snapshot: Snapshot, *, thorough: bool) -> Finding:
             then holds what is said.
     """
     weights, optimizer = snapshot.weights, snapshot.required_optimizer
-    blocks = snapshot.hyperparameters.block_count
-    every = {order: slices(weights, blocks, order) for order in Order}
+    every = {order: slices(snapshot, order) for order in optimizer.orders}
+    if len(every) == 1:
+        said = f"the file says that it is {_names(optimizer.orders, every)}"
+        return Finding(optimizer.orders, (said,), settled=True, indifferent=False)
     vectors = optimizer.vectors
     limit = None if thorough else SAMPLE_BYTES
     if optimizer.type is OptimizerType.LBFGS:
@@ -110,7 +116,8 @@ def find_order(snapshot: Snapshot, *, thorough: bool) -> Finding:
     elif "parameters" in vectors:
         found = _equal(weights, vectors["parameters"].span, every, limit)
     else:
-        found = _from_moments(vectors["second_moments"].span, every, limit)
+        embeddings = "tok_embeddings" if snapshot.ranks is None else "tok_embeddings.b"
+        found = _from_moments(vectors["second_moments"].span, every, embeddings, limit)
     candidates, evidence = found
     indifferent = _alike(optimizer, list(every.values()), limit)
     settled = indifferent or _alike(optimizer, [every[order] for order in candidates], limit)
@@ -123,7 +130,7 @@ _Found = tuple[tuple[Order, ...], tuple[str, ...]]
 
 def flat_vectors(data: Span, parameter_count: int) -> Iterator[Span]:
     """Yield the flat vectors in the data of a member of the state: one, or L-BFGS' corrections."""
-    for start in range(0, data.length // ELEMENT_BYTES, parameter_count):
+    for start in range(0, data.length // ELEMENT_BYTES, max(parameter_count, 1)):
         yield elements(data, start, start + parameter_count)
 
 
@@ -172,44 +179,66 @@ def _equal(
             for one, other in _blocks_of_both(weights[path].span, elements(x, *place), limit)
         )
     )
-    names = _names(candidates) if candidates else "no order"
+    names = _names(candidates, every) if candidates else "no order"
     return candidates, (f"x holds the model's tensors in {names}",)
 
 
 def _nearest(
     weights: Mapping[str, Array], x: Span, every: Mapping[Order, Slices], limit: int | None
 ) -> _Found:
-    distances = {order: _distance(weights, x, where, limit) for order, where in every.items()}
-    candidates = _smallest(distances)
-    figures = ", ".join(f"{o.value} {distance:.4g}" for o, distance in distances.items())
-    return candidates, (
-        f"x is nearest to the model's tensors in {_names(candidates)} (distance: {figures})",
-    )
+    distances = {
+        order: {
+            path: _distance(weights[path].span, elements(x, *place), limit)
+            for path, place in where.items()
+        }
+        for order, where in every.items()
+    }
+    candidates = _smallest(distances, every)
+    figures = ", ".join(f"{o.value} {sum(d.values()):.4g}" for o, d in distances.items())
+    nearest = _names(candidates, every)
+    return candidates, (f"x is nearest to the model's tensors in {nearest} (distance: {figures})",)
 
 
-def _distance(weights: Mapping[str, Array], x: Span, where: Slices, limit: int | None) -> float:
+def _distance(tensor: Span, x: Span, limit: int | None) -> float:
     """Return the sum of the squared differences; a single one counts as 1 at most.
 
     So what is not a number, or is far out, counts the same in all orders.
     """
     total = 0.0
-    for path, place in where.items():
-        for pair in _blocks_of_both(weights[path].span, elements(x, *place), limit):
-            if pair[0] == pair[1]:
-                continue
-            one, other = (np.frombuffer(block, "<f4") for block in pair)
-            with np.errstate(all="ignore"):
-                difference = np.abs(one.astype(np.float64) - other)
-            np.putmask(difference, ~(difference < 1), 1)
-            np.putmask(difference, one.view("<u4") == other.view("<u4"), 0)  # also NaN
-            total += float(difference @ difference)
+    for pair in _blocks_of_both(tensor, x, limit):
+        if pair[0] == pair[1]:
+            continue
+        one, other = (np.frombuffer(block, "<f4") for block in pair)
+        with np.errstate(all="ignore"):
+            difference = np.abs(one.astype(np.float64) - other)
+        np.putmask(difference, ~(difference < 1), 1)
+        np.putmask(difference, one.view("<u4") == other.view("<u4"), 0)  # also NaN
+        total += float(difference @ difference)
     return total
 
 
-def _smallest(figures: Mapping[Order, float]) -> tuple[Order, ...]:
-    """Return the orders that are not clearly worse than the best."""
-    least = min(figures.values())
-    return tuple(o for o, figure in figures.items() if not least < MARGIN * figure)
+def _smallest(
+    figures: Mapping[Order, Mapping[str, float]], every: Mapping[Order, Slices], noise: float = 0
+) -> tuple[Order, ...]:
+    """Return the orders that are not clearly worse than the best.
+
+    Two are compared only on the tensors that they have at different places: with what they share
+    the figures of orders that differ in little are nearly alike.
+
+    Args:
+        figures: for each order a number for each tensor, of which smaller is better.
+        every: the orders.
+        noise: a figure up to which all are equal, for each element that is compared.
+    """
+    best = min(figures, key=lambda order: sum(figures[order].values()))
+
+    def clearly_worse(order: Order) -> bool:
+        moved = [path for path, place in every[order].items() if place != every[best][path]]
+        equal = noise * sum(stop - start for start, stop in map(every[best].__getitem__, moved))
+        least, figure = (sum(figures[o][path] for path in moved) for o in (best, order))
+        return figure > equal and (least if least > equal else 0.0) < MARGIN * figure
+
+    return tuple(order for order in every if not clearly_worse(order))
 
 
 @dataclass(frozen=True)
@@ -232,70 +261,87 @@ class _Spread:
         )
 
 
-def _from_moments(v: Span, every: Mapping[Order, Slices], limit: int | None) -> _Found:
+def _from_moments(
+    v: Span, every: Mapping[Order, Slices], embeddings: str, limit: int | None
+) -> _Found:
     cuts = sorted({cut for where in every.values() for pair in where.values() for cut in pair})
     measured = {start: _measure(elements(v, start, stop), limit) for start, stop in pairwise(cuts)}
     total = sum(spread.count for _zeros, spread in measured.values())
     if not total:
-        return tuple(Order), ("nothing above zero was read in v",)
-    zeros = _by_zeros(measured, every)
+        return tuple(every), ("nothing above zero was read in v",)
+    zeros = _by_zeros(measured, {order: where[embeddings] for order, where in every.items()})
     if not any(count for count, _spread in measured.values()):
         said = "no zeros were read in v"
     elif zeros:
-        said = f"all zeros read in v lie in tok_embeddings in {_names(zeros)}"
+        said = f"all zeros read in v lie in {embeddings} in {_names(zeros, every)}"
     else:
-        said = "zeros in v lie outside tok_embeddings in every order"
-    spreads = {order: _within(measured, where) / total for order, where in every.items()}
-    spreads = {order: spread if spread > NOISE else 0.0 for order, spread in spreads.items()}
-    narrowest = _smallest(spreads)
-    figures = ", ".join(f"{order.value} {spread:.4g}" for order, spread in spreads.items())
-    least = f"least in {_names(narrowest)}" if len(narrowest) < len(Order) else "as much in each"
+        said = f"zeros in v lie outside {embeddings} in every order"
+    spreads = {order: _within(measured, where) for order, where in every.items()}
+    narrowest = _smallest(spreads, every, NOISE)
+    means = {order: sum(spread.values()) / total for order, spread in spreads.items()}
+    figures = ", ".join(
+        f"{order.value} {mean if mean > NOISE else 0.0:.4g}" for order, mean in means.items()
+    )
+    alike = len(narrowest) == len(every)
+    least = "as much in each" if alike else f"least in {_names(narrowest, every)}"
     evidence = (said, f"log v varies {least} ({figures})")
-    return tuple(o for o in (zeros or tuple(Order)) if o in narrowest), evidence
+    return tuple(order for order in (zeros or every) if order in narrowest), evidence
 
 
 def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
     """Return how many elements are zero, and the spread of the others."""
-    zeros, spread = 0, _Spread()
     if limit is not None:
         span = elements(span, 0, min(span.length, limit) // ELEMENT_BYTES)
-    for block in span.blocks():
-        values: npt.NDArray[Any] = np.frombuffer(block, "<f4")
-        zeros += values.size - int(np.count_nonzero(values))
-        with np.errstate(invalid="ignore"):
-            usable = values[(values > 0) & (values < np.inf)].astype(np.float64)
-        if usable.size:
-            logarithms = np.log(usable)
-            mean = float(logarithms.mean())
-            squares = float(((logarithms - mean) ** 2).sum())
-            spread += _Spread(usable.size, mean, squares)
+    zeros, spread = 0, _Spread()
+    for of_block, above in in_order(_of_block, span.blocks()):
+        zeros += of_block
+        spread += above
     return zeros, spread
 
 
+def _of_block(block: bytes) -> tuple[int, _Spread]:
+    values: npt.NDArray[Any] = np.frombuffer(block, "<f4")
+    zeros = 0
+    with np.errstate(invalid="ignore"):
+        if not 0 < values.min() <= values.max() < np.inf:  # no comparison with NaN is true
+            zeros = values.size - int(np.count_nonzero(values))
+            values = values[(values > 0) & (values < np.inf)]
+        if not values.size:
+            return zeros, _Spread()
+        # One array for all steps: fresh memory for each would cost as much as these.
+        logarithms = values.astype(np.float64)
+    np.log(logarithms, out=logarithms)
+    mean = float(logarithms.mean())
+    np.subtract(logarithms, mean, out=logarithms)
+    squares = float(np.square(logarithms, out=logarithms).sum())
+    return zeros, _Spread(values.size, mean, squares)
+
+
 def _by_zeros(
-    measured: Mapping[int, tuple[int, _Spread]], every: Mapping[Order, Slices]
+    measured: Mapping[int, tuple[int, _Spread]], embeddings: Mapping[Order, tuple[int, int]]
 ) -> tuple[Order, ...]:
-    """Return the orders under which every zero lies in tok_embeddings; all if there is no zero."""
+    """Return the orders under which every zero lies in the embeddings; all if there is no zero."""
     starts = [start for start, (zeros, _spread) in measured.items() if zeros]
     return tuple(
         order
-        for order, where in every.items()
-        if all(where["tok_embeddings"][0] <= s < where["tok_embeddings"][1] for s in starts)
+        for order, (first, stop) in embeddings.items()
+        if all(first <= start < stop for start in starts)
     )
 
 
-def _within(measured: Mapping[int, tuple[int, _Spread]], where: Slices) -> float:
-    """Return the squared deviations of log v from the mean of its tensor, over all tensors."""
+def _within(measured: Mapping[int, tuple[int, _Spread]], where: Slices) -> dict[str, float]:
+    """Return, for each tensor, the squared deviations of log v from its mean there."""
     starts = sorted(measured)
-    total = 0.0
-    for start, stop in where.values():
+
+    def squares(start: int, stop: int) -> float:
         inside = starts[bisect_left(starts, start) : bisect_left(starts, stop)]
-        total += sum((measured[at][1] for at in inside), _Spread()).squares
-    return total
+        return sum((measured[at][1] for at in inside), _Spread()).squares
+
+    return {path: squares(*place) for path, place in where.items()}
 
 
-def _names(orders: tuple[Order, ...]) -> str:
-    if len(orders) == len(Order):
+def _names(orders: tuple[Order, ...], every: Mapping[Order, Slices]) -> str:
+    if len(orders) == len(every) > 1:
         return "every order alike"
     names = " and ".join(order.value for order in orders)
     return f"the order {names}" if len(orders) == 1 else f"the orders {names} alike"

@@ -14,19 +14,17 @@ from converter.parts import ELEMENT_BYTES, Array, Computed, elements
 from converter.resume.detect import CONTINUED, NOT_FLAT, flat_vectors, slices
 from converter.snapshot import Gradients, Resumption, Snapshot
 from ggcp_schema import Span
-from ggcp_schema.order import paths
 
 
 def rearranged(snapshot: Snapshot, resumption: Resumption) -> Snapshot:
-    """Return a training checkpoint whose optimizer goes on as a Resumption says.
+    """Return a checkpoint whose optimizer goes on as a Resumption says.
 
     Args:
         snapshot: as it was read.
         resumption: the order of its vectors, the one they are to have, and their scale.
     """
-    optimizer, blocks = snapshot.required_optimizer, snapshot.hyperparameters.block_count
-    stored = slices(snapshot.weights, blocks, resumption.stored)
-    target = tuple(paths(resumption.target, blocks))
+    optimizer = snapshot.required_optimizer
+    stored, target = (slices(snapshot, o) for o in (resumption.stored, resumption.target))
     divisors = {
         "first_moments": float(resumption.rows),
         "second_moments": float(resumption.rows) ** 2,
@@ -53,22 +51,24 @@ def rearranged(snapshot: Snapshot, resumption: Resumption) -> Snapshot:
     gradients = Gradients.MEAN if optimizer.is_scaled else optimizer.gradients
     return replace(
         snapshot,
-        optimizer=replace(optimizer, vectors=vectors, gradients=gradients),
+        optimizer=replace(
+            optimizer, vectors=vectors, gradients=gradients, orders=(resumption.target,)
+        ),
         resumption=resumption,
     )
 
 
-def _joined(spans: Iterator[Span]) -> Iterator[Span]:
-    """Join spans that follow each other in the file."""
-    before = next(spans)
+def _joined(spans: Iterator[Span]) -> list[Span]:
+    """Join spans that follow each other in the file, and leave out those of no elements."""
+    joined: list[Span] = []
     for span in spans:
-        if span.offset == before.offset + before.length:
+        before = joined[-1] if joined else None
+        if before and span.offset == before.offset + before.length:
             length = before.length + span.length
-            before = Span(span.source, before.offset, length, (length // ELEMENT_BYTES,))
-        else:
-            yield before
-            before = span
-    yield before
+            joined[-1] = Span(span.source, before.offset, length, (length // ELEMENT_BYTES,))
+        elif span.length:
+            joined.append(span)
+    return joined
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 
 from converter.errors import ConversionError
 from converter.inputs import open_checkpoint
@@ -15,7 +16,7 @@ from converter.resume.decide import decided_resumption, log_order
 from converter.resume.rearrange import rearranged
 from converter.snapshot import Snapshot
 from converter.use_cases.carry_out import Writing, Written, carry_out
-from ggcp_schema.history import EPSILONS, HISTORICAL_EPSILON
+from ggcp_schema.history import EPSILONS, HISTORICAL_EPSILON, LORA_EPSILONS, Epsilon
 from ggcp_schema.order import Order
 
 
@@ -34,24 +35,25 @@ class ResumeWith:
     batch: int | None = None
 
 
-def epsilon_or_assumed(given: float | None, command: str) -> float:
+def epsilon_or_assumed(
+    given: float | None, command: str, epsilons: tuple[Epsilon, ...] = EPSILONS
+) -> float:
     """Return the epsilon of the norms; where the user gave none, say what is assumed.
 
     Args:
         given: what the user said.
         command: the command whose help has the table of trainers.
+        epsilons: those of the trainers that may have written the file.
     """
     if given is not None:
         return given
-    first, second, third = EPSILONS
+    first, *others = [(later.since, earlier.words) for earlier, later in pairwise(epsilons)]
     LOGGER.warning(
-        "the epsilon of the norms is not in the file; %g is assumed: trainers before %s had %s, "
-        "before %s %s (see --eps in ggcp %s --help)",
+        "the epsilon of the norms is not in the file; %g is assumed: trainers before %s had %s%s "
+        "(see --eps in ggcp %s --help)",
         HISTORICAL_EPSILON,
-        second.since,
-        first.words,
-        third.since,
-        second.words,
+        *first,
+        "".join(f", before {date} {words}" for date, words in others),
         command,
     )
     return HISTORICAL_EPSILON
@@ -69,8 +71,7 @@ def planned_conversion(
             as it is stored.
 
     Raises:
-        ConversionError: the order or the batch size cannot be found out, or the order is asked for
-            that nobody knows, that of a LoRA checkpoint.
+        ConversionError: the order or the batch size cannot be found out.
         FormatError: the counters give no context length.
     """
     if snapshot.optimizer is None:
@@ -81,18 +82,13 @@ def planned_conversion(
             hint="make a model of it that today's engines run: ggcp export",
         )
     if resume_with is None:
-        if snapshot.ranks is None and LOGGER.isEnabledFor(logging.INFO):
+        if LOGGER.isEnabledFor(logging.INFO):
             log_order(snapshot)
         return trainer_plan(snapshot, epsilon=epsilon)
-    if snapshot.ranks is not None:
-        raise ConversionError(
-            snapshot.file,
-            expected="a training checkpoint (ggcp) to go with --resume-with",
-            found="a LoRA checkpoint (ggcl); the order of the parameters in its optimizer state is "
-            "not established",
-            hint="convert without --resume-with: the optimizer state is then kept as it is stored",
-        )
-    epsilon = epsilon_or_assumed(snapshot.epsilon if epsilon is None else epsilon, "convert")
+    if epsilon is None:
+        epsilon = snapshot.epsilon
+    epsilons = EPSILONS if snapshot.ranks is None else LORA_EPSILONS
+    epsilon = epsilon_or_assumed(epsilon, "convert", epsilons)
     resumption = decided_resumption(
         snapshot, resume_with.target, order=resume_with.order, batch=resume_with.batch
     )

@@ -36,7 +36,7 @@ def inspect(
                 for tensor in facts.tensors:
                     many = tensor.path.rpartition(".")[2] in MANY_MAGNITUDES
                     measured[tensor.path] = measure(tensor.data, magnitudes=many, progress=count)
-        snapshot = None if opened.lora else opened.partial_snapshot()
+        snapshot = opened.partial_snapshot()
         order = None
         if snapshot is not None and snapshot.optimizer is not None:
             order = find_order(snapshot, thorough=stats)

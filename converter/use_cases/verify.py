@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -117,8 +118,11 @@ def _model(opened: Opened, finished: Gguf) -> _Expected:
 def _to_resume(opened: Opened, finished: Gguf) -> _Expected:
     snapshot = opened.snapshot()
     epsilon = trainer.stored_epsilon(finished)
-    resumption = None if opened.lora else trainer.stored_resumption(finished)
-    if resumption is None:
+    resumption = trainer.stored_resumption(finished)
+    if resumption is not None and snapshot.kept is not None:
+        rows = resumption.rows // trainer.divided_rows(snapshot)
+        resumption = replace(resumption, rows=max(rows, 1))
+    if resumption is None or trainer.says_the_same(snapshot, finished):
         return _Expected(trainer.trainer_plan(snapshot, epsilon=epsilon))
     plan = trainer.trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
     return _Expected(plan, contradictions(snapshot, resumption))

@@ -32,7 +32,7 @@ from ggcp_schema.document.walk import alternatives, name_of_case, struct_name, s
 from ggcp_schema.history import BRANCHES, MASTER, NAMES_WHOLE_SINCE, SCALE, TRAINERS, dated
 from ggcp_schema.language.fields import Field, Struct
 from ggcp_schema.language.runs import Repeated
-from ggcp_schema.order import EVIDENCE, ORDERS, Direction, PerLayer
+from ggcp_schema.order import EVIDENCE, HALVES, ORDERS, Direction, PerLayer
 from ggcp_schema.tensor import ALIGNMENT, SHORTEST_CUT_NAME, Tensor, TensorRecord
 from ggcp_schema.variants import LookAhead, TypeByRecords
 
@@ -274,16 +274,24 @@ def _orders() -> Iterator[Block]:
         "the model, tensor after tensor, each tensor's elements as in the model. The tensors do "
         "not come in the order of the file but in that in which the training graph met them, which "
         "is not stored. Reading a file does not need the order; making sense of the moments does. "
-        "For training checkpoints there are three:"
+        "There are four:"
     )
     rows = []
     for order, groups in ORDERS.items():
         rows.append((f"`{order.value}`", "; then ".join(map(_group, groups))))
     yield Table(("Order", "Tensors, by their path in the model"), tuple(rows))
+    straight, swapped = (
+        " and ".join(f"`{order.value}`" for order, halves in HALVES.items() if halves == wanted)
+        for wanted in (("a", "b"), ("b", "a"))
+    )
     yield Paragraph(
-        "Without layers (n_layer 0) `flash` and `plain` are the same. Which trainer writes and "
-        "expects which order (those with GGUF and the last one do not write the files of this "
-        "page; they go on from converted ones, which must be in their order):"
+        f"In a LoRA checkpoint each tensor stands for its pair: A, B in {straight}; B, A in "
+        f"{swapped}."
+    )
+    yield Paragraph(
+        "Without layers (n_layer 0) `flash` and `plain` are the same, and so are `scratch` and "
+        "`flash-rtl`. Which trainer writes and expects which order (those with GGUF do not write "
+        "the files of this page; they go on from converted ones, which must be in their order):"
     )
     yield Table(
         ("Trainer", "Order"),

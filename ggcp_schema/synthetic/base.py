@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, BinaryIO, ClassVar
 
@@ -15,6 +15,7 @@ from ggcp_schema.checkpoint import build
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import Struct
+from ggcp_schema.order import Order, paths
 from ggcp_schema.synthetic.values import Values, Vector, seed_of, slice_of
 from ggcp_schema.tensor import element_count, slots
 
@@ -45,6 +46,7 @@ class SyntheticFile:
         approx_hessian_count: m of L-BFGS.
         context_length: tokens in a sample, for the counters.
         iteration_count: optimizer iterations done.
+        order: the order of the parameters in the optimizer's vectors.
         seed: the same seed gives the same bytes.
     """
 
@@ -60,10 +62,12 @@ class SyntheticFile:
     approx_hessian_count: int = 6
     context_length: int = 64
     iteration_count: int = 100
+    order: Order = Order.SCRATCH
     seed: int = 0
 
     _model: ClassVar[Struct]
     _most_rotated: ClassVar[float] = math.inf
+    _pairs: ClassVar[bool] = False
 
     @property
     def hyperparameters(self) -> dict[str, int]:
@@ -85,10 +89,6 @@ class SyntheticFile:
     def _header(self) -> dict[str, Any]:
         """Return what stands before the model and is not the same in both kinds, checked."""
         raise NotImplementedError
-
-    def _order(self, model: Iterable[str]) -> Iterable[str]:
-        """Return the paths of the model's tensors as they follow each other in the vectors."""
-        return model
 
     def _optimizer(self, lengths: Mapping[str, int]) -> tuple[Struct, dict[str, Any]]:
         """Return the layout of the optimizer's state, and the context's members of this kind."""
@@ -157,7 +157,7 @@ class SyntheticFile:
             "memory_alpha": counts["approx_hessian_count"],
             "memory_ys": counts["approx_hessian_count"],
         }
-        order = tuple(self._order(parameters))
+        order = tuple(paths(self.order, self.block_count, pairs=self._pairs))
         state: dict[str, Any] = {}
         for name in (member.name for member in struct.subcons):
             if name in _SCALARS:

@@ -12,6 +12,7 @@ from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import Struct
 from ggcp_schema.lora import HYPERPARAMETERS, LoraModel, Ranks
 from ggcp_schema.optimizer import VERSION_1_STATES
+from ggcp_schema.order import Order
 from ggcp_schema.synthetic.base import SyntheticFile, checked
 
 DEFAULT_RANK = 4
@@ -36,8 +37,10 @@ class SyntheticLora(SyntheticFile):
     _: KW_ONLY
     feed_forward_length: int = 96
     ranks: int | Mapping[str, int] = DEFAULT_RANK
+    order: Order = Order.FLASH
 
     _model: ClassVar[Struct] = LoraModel
+    _pairs: ClassVar[bool] = True
 
     @property
     def rank_of_each_kind(self) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +10,6 @@ from ggcp_schema.history import MOST_ROTATED
 from ggcp_schema.language.fields import Struct
 from ggcp_schema.model import Hyperparameters, Model
 from ggcp_schema.optimizer import VERSION_0_STATES, VERSION_1_STATES
-from ggcp_schema.order import Order, paths
 from ggcp_schema.synthetic.base import SyntheticFile, checked
 
 # What ggml_opt_default_params and the trainer set; the file needs values, nothing here reads them.
@@ -53,7 +52,6 @@ class Synthetic(SyntheticFile):
     Attributes:
         optimizer_version: 0 (the releases) or 1 (the development branch).
         with_params: version 1 with params, the layout of one commit.
-        order: the order of the parameters in the optimizer's vectors.
         unseen_token_count: how many of the last tokens were never seen in training.
     """
 
@@ -61,7 +59,6 @@ class Synthetic(SyntheticFile):
     _: KW_ONLY
     optimizer_version: int = 0
     with_params: bool = False
-    order: Order = Order.SCRATCH
     unseen_token_count: int = 0
 
     _model: ClassVar[Struct] = Model
@@ -70,9 +67,6 @@ class Synthetic(SyntheticFile):
     def _header(self) -> dict[str, Any]:
         found = checked("hyperparameters", Hyperparameters, self.hyperparameters)
         return {"hyperparameters": found}
-
-    def _order(self, model: Iterable[str]) -> Iterable[str]:
-        return paths(self.order, self.block_count)
 
     def _optimizer(self, lengths: Mapping[str, int]) -> tuple[Struct, dict[str, Any]]:
         states = VERSION_0_STATES if self.optimizer_version == 0 else VERSION_1_STATES

@@ -10,6 +10,7 @@ from paths import ROOT
 
 from ggcp_schema import history
 from ggcp_schema.enums import Layout
+from ggcp_schema.order import Order
 
 
 @pytest.mark.parametrize("module", ["enums", "order", "history"])
@@ -59,13 +60,43 @@ def test_which_trainers_write_each_layout() -> None:
     }
     release = "releases e32089b2c to 43033b7bb, d39c8e686"
     assert names == {
-        Layout.VERSION_0: ["42d9b4cfc (2023-05-21)", release],
+        Layout.VERSION_0: [
+            "42d9b4cfc (2023-05-21)",
+            "ec8e262d1 (2023-05-30) to 83a34444a (2023-05-31)",
+            "0d4b87de3 (2023-06-01)",
+            release,
+        ],
         Layout.VERSION_1_WITH_PARAMS: [release],
         Layout.VERSION_1: [
             "branch from bfc311913",
             "branch from 4ed096c6b (2023-08-14) to 4072f20bb",
         ],
     }
+
+
+def test_the_orders_in_which_each_kind_of_file_was_written() -> None:
+    three = (Order.SCRATCH, Order.FLASH, Order.PLAIN)
+    for trainers in history.TRAINERS_OF.values():
+        assert history.orders_of(trainers) == three
+    assert history.orders_of(history.LORA_TRAINERS) == (Order.FLASH, Order.PLAIN)
+
+
+def test_where_the_planner_evaluates_from_right_to_left() -> None:
+    rtl = "where its planner evaluates from right to left: it prints evaluation order"
+    old, middle, last = (trainer.options for trainer in history.TRAINERS[-3:])
+    flash_and_plain = {Order.FLASH: "by default", Order.PLAIN: "--no-flash"}
+    assert old == flash_and_plain
+    assert middle == flash_and_plain | {
+        Order.FLASH_RTL: rtl,
+        Order.SCRATCH: f"--no-flash, {rtl}",
+    }
+    assert last == {Order.PLAIN: "by default", Order.SCRATCH: rtl}
+    assert history.READERS.keys() == set(Order)
+
+
+def test_the_epsilons_of_finetune() -> None:
+    assert [(e.value, e.words) for e in history.LORA_EPSILONS] == [(5e-6, "5e-6"), (1e-5, "1e-5")]
+    assert history.LORA_EPSILONS[1].since == "2023-08-29"
 
 
 def test_the_writers_of_a_release() -> None:

@@ -65,7 +65,7 @@ def test_the_order_of_a_version_0_file_is_the_one_in_which_x_holds_the_weights(
     x = checkpoint.optimizer.vectors["x"]
     right = [
         order
-        for order in ("scratch", "flash", "plain")
+        for order in ("scratch", "flash", "plain", "flash-rtl")
         if all(
             np.array_equal(part, checkpoint.tensors[name])
             for name, part in llama.split(x, order, shapes(checkpoint)).items()
@@ -74,7 +74,7 @@ def test_the_order_of_a_version_0_file_is_the_one_in_which_x_holds_the_weights(
     assert right == ["scratch"]
 
 
-@pytest.mark.parametrize("order", ["scratch", "flash", "plain"])
+@pytest.mark.parametrize("order", ["scratch", "flash", "plain", "flash-rtl"])
 def test_an_order_holds_every_parameter_once(fixtures: Path, order: str) -> None:
     checkpoint = read(fixtures / "v1_adam_one.bin")
     names = llama.parameter_names(order, checkpoint.header["n_layer"])

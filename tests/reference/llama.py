@@ -4,7 +4,7 @@ Weights carry the checkpoint's names and NumPy shapes. `hyperparameters` is a ch
 or any mapping with n_head, n_layer and n_rot.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,9 +91,10 @@ def loss_and_gradients(
     epsilon: float,
     rope_dimension_count: int | None = None,
     rope_base: float = 10000.0,
+    deltas: Weights | None = None,
 ) -> tuple[float, dict[str, Array]]:
     """The mean cross-entropy over the rows, and its gradient for every weight."""
-    model = _model(weights, hyperparameters, epsilon, rope_dimension_count, rope_base)
+    model = _model(weights, hyperparameters, epsilon, rope_dimension_count, rope_base, deltas)
     logits, tape = _forward(model, inputs)
     rows = np.arange(len(targets))
     log_probabilities = log_softmax(logits)
@@ -122,14 +123,56 @@ def adam(
     The trainers' Adam at their defaults: alpha 0.001, beta 0.9 and 0.999, eps 1e-8, a cosine
     schedule over 1000 iterations that ends at 0.1; without weight decay and gradient clipping.
     """
+
+    def of(trained: Weights) -> tuple[float, dict[str, Array]]:
+        return loss_and_gradients(trained, hyperparameters, inputs, targets, epsilon=epsilon)
+
+    return _adam(weights, first_moments, second_moments, iteration, steps, of)
+
+
+def lora_adam(
+    base: Weights,
+    tensors: Weights,
+    first_moments: Mapping[str, npt.NDArray[np.floating]],
+    second_moments: Mapping[str, npt.NDArray[np.floating]],
+    iteration: int,
+    steps: int,
+    *,
+    hyperparameters: Mapping[str, int],
+    inputs: Sequence[int],
+    targets: Sequence[int],
+    epsilon: float,
+) -> list[float]:
+    """The same where not the weights of `base` are trained but the pairs A, B of a LoRA."""
+
+    def of(trained: Weights) -> tuple[float, dict[str, Array]]:
+        loss, of_weights = loss_and_gradients(
+            *(base, hyperparameters, inputs, targets), epsilon=epsilon, deltas=lora_deltas(trained)
+        )
+        gradients = {}
+        for name, gradient in of_weights.items():  # of B·Aᵀ; a norm is its only row
+            rows = np.atleast_2d(gradient)
+            gradients[name + ".loraA"] = rows.T @ trained[name + ".loraB"]
+            gradients[name + ".loraB"] = rows @ trained[name + ".loraA"]
+        return loss, gradients
+
+    return _adam(tensors, first_moments, second_moments, iteration, steps, of)
+
+
+def _adam(
+    weights: Weights,
+    first_moments: Mapping[str, npt.NDArray[np.floating]],
+    second_moments: Mapping[str, npt.NDArray[np.floating]],
+    iteration: int,
+    steps: int,
+    loss_and_gradients_of: Callable[[Weights], tuple[float, dict[str, Array]]],
+) -> list[float]:
     weights = {name: np.asarray(weight, np.float64) for name, weight in weights.items()}
     m = {name: np.asarray(moment, np.float64) for name, moment in first_moments.items()}
     v = {name: np.asarray(moment, np.float64) for name, moment in second_moments.items()}
     losses = []
     for t in range(iteration + 1, iteration + steps + 2):
-        loss, gradients = loss_and_gradients(
-            weights, hyperparameters, inputs, targets, epsilon=epsilon
-        )
+        loss, gradients = loss_and_gradients_of(weights)
         losses.append(loss)
         schedule = 0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * (t - 1) / 1000))
         for name, g in gradients.items():
@@ -152,8 +195,11 @@ def lora_deltas(tensors: Weights) -> dict[str, Array]:
     return deltas
 
 
-def parameter_names(order: str, n_layer: int) -> list[str]:
-    """The tensors of a flat vector, in the order in which a training graph met them."""
+def parameter_names(order: str, n_layer: int, *, pairs: bool = False) -> list[str]:
+    """The tensors of a flat vector, in the order in which a training graph met them.
+
+    In a LoRA checkpoint each stands for its pair.
+    """
     up, down = range(n_layer), range(n_layer)[::-1]
 
     def layers(indices: Iterable[int], kinds: str) -> list[str]:
@@ -181,17 +227,25 @@ def parameter_names(order: str, n_layer: int) -> list[str]:
             "tok_embeddings",
             *layers(up, "attention.wv attention.wk attention.wq feed_forward.w3"),
         ],
+        "flash-rtl": [
+            "tok_embeddings",
+            *layers(up, "attention.wv attention_norm attention.wk attention.wq attention.wo "
+                        "ffn_norm feed_forward.w3 feed_forward.w1 feed_forward.w2"),
+            "norm", "output",
+        ],
     }[order]
     # fmt: on
-    return [f"{name}.weight" for name in names]
+    halves = {"scratch": "BA", "flash": "AB", "plain": "AB", "flash-rtl": "BA"}[order]
+    ends = [f".lora{half}" for half in halves] if pairs else [""]
+    return [f"{name}.weight{end}" for name in names for end in ends]
 
 
 def split(
     vector: npt.NDArray[np.floating], order: str, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[np.floating]]:
     """A flat vector over all parameters, cut into the tensors of `shapes` (NumPy shapes)."""
-    n_layer = sum(name.endswith(".attention_norm.weight") for name in shapes)
-    names = parameter_names(order, n_layer)
+    n_layer = len({name.split(".")[1] for name in shapes if name.startswith("layers.")})
+    names = parameter_names(order, n_layer, pairs="norm.weight.loraA" in shapes)
     assert sorted(names) == sorted(shapes)
     ends = np.cumsum([np.prod(shapes[name], dtype=int) for name in names])
     assert ends[-1] == vector.size

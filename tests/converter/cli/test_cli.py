@@ -110,6 +110,7 @@ class TestDryRun:
         wanted = [line.split() for line in DRY_RUN_METADATA.splitlines()]
         wanted.append(["ggcp.version", "STRING", __version__])
         wanted.append(["ggcp.optimizer_version", "UINT32", "0"])
+        wanted.append(["ggcp.gradients", "STRING", "summed"])
         assert rows == wanted
         assert metadata.startswith(DRY_RUN_METADATA)
         lines = tensors.splitlines()

@@ -127,7 +127,7 @@ def test_a_name(name: bytes, inputs: Path, folder: Path) -> None:
     shown = printable(name) if not name.startswith(b"-") else "./" + printable(name)
     done = convert(b"--", there, name, cwd=folder)
     assert done.returncode == 0
-    assert done.stdout.decode() == f"{shown}: 14 tensors, 4864 bytes\n"
+    assert done.stdout.decode() == f"{shown}: 14 tensors, 4896 bytes\n"
     assert [os.fsencode(path.name) for path in folder.iterdir()] == [name]
     again = convert(b"--", there, name, cwd=folder)
     assert again.returncode == 1

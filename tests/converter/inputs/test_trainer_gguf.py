@@ -472,3 +472,23 @@ def test_a_list_for_a_version_is_no_crash(fixtures: Path, tmp_path: Path) -> Non
         gguf.keys.append(Key(name, ARRAY, (U32, [1])))
     (tmp_path / "odd.gguf").write_bytes(gguf.to_bytes())
     assert json.loads(run("inspect", tmp_path / "odd.gguf", "--json").stdout)["complete"]
+
+
+def test_rows_by_which_moments_were_divided_are_not_forgotten(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    """A checkpoint that was reordered and scaled once, converted again, as it is and reordered."""
+    first, second, third = (tmp_path / f"{name}.gguf" for name in ("first", "second", "third"))
+    to_flash, to_plain = ResumeWith(Order.FLASH, batch=2), ResumeWith(Order.PLAIN)
+    convert(fixtures / "v0_adam_one.bin", first, resume_with=to_flash, writing=QUICK)
+    convert(first, second, writing=QUICK)
+    convert(first, third, resume_with=to_plain, writing=QUICK)
+    assert value(read(first), "ggcp.gradient_rows") == 32
+    assert read(second).tensors == read(first).tensors
+    for path in (second, third):
+        assert value(read(path), "ggcp.gradient_rows") == 32
+        assert value(read(path), "ggcp.gradients") == "mean"
+        assert verify(first, path) == []
+    name = "optimizer.adam.second_moments"
+    one, other = (np.frombuffer(tensor(read(p), name).data, "<u4") for p in (first, third))
+    assert np.array_equal(np.sort(one), np.sort(other))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,25 +14,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import checkpoint as reference
 from reference import llama
-from resumed import LBFGS, ORDERS, REAL, SMALL, VERSION_1, Array, elements, parsed, shapes
+from resumed import LBFGS, LORA, ORDERS, REAL, SMALL, VERSION_1, Array, elements, parsed, shapes
 
 from converter.inputs import Opened, open_checkpoint
 from converter.resume.detect import Finding, find_order
 from ggcp_schema.enums import OptimizerType
-from ggcp_schema.order import Order
-from ggcp_schema.synthetic import Synthetic
+from ggcp_schema.lora import Ranks
+from ggcp_schema.order import Order, paths
+from ggcp_schema.synthetic import Synthetic, SyntheticLora
 
 V = "optimizer.state.second_moments"
 M = "optimizer.state.first_moments"
 X = "optimizer.state.parameters"
 LBFGS_X = "optimizer.state.current_parameters"
-ALL = tuple(Order)
-every_order = pytest.mark.parametrize("order", Order)
+ALL = (Order.SCRATCH, Order.FLASH, Order.PLAIN)  # in which trainers wrote training checkpoints
+every_order = pytest.mark.parametrize("order", ALL)
 
 
-def find(checkpoint: Opened) -> Finding:
-    """What is found, the same thoroughly and from a sample, which covers these small files."""
+def find(checkpoint: Opened, orders: tuple[Order, ...] | None = None) -> Finding:
+    """What is found, the same thoroughly and from a sample, which covers these small files.
+
+    With ``orders`` among these, as in a file of another kind.
+    """
     snapshot = checkpoint.snapshot()
+    optimizer = snapshot.required_optimizer
+    assert optimizer.orders == ((Order.FLASH, Order.PLAIN) if checkpoint.lora else ALL)
+    if orders is not None:
+        snapshot = replace(snapshot, optimizer=replace(optimizer, orders=orders))
     sampled, thorough = (find_order(snapshot, thorough=thorough) for thorough in (False, True))
     assert sampled == thorough
     return thorough
@@ -89,7 +99,7 @@ def synthetics(draw: st.DrawFn) -> Synthetic:
         with_params=bool(version) and draw(st.booleans()),
         convergence_past_count=draw(st.integers(0, 3)),
         approx_hessian_count=draw(st.integers(1, 3)),
-        order=draw(st.sampled_from(Order)),
+        order=draw(st.sampled_from(ALL)),
         unseen_token_count=draw(st.sampled_from([0, 1, vocabulary_size // 2])),
         seed=draw(st.integers(0, 2**32)),
     )
@@ -298,6 +308,117 @@ def test_lbfgs_x_that_is_all_alike_tells_nothing() -> None:
     assert (finding.candidates, finding.settled) == (ALL, False)
 
 
+FOUR = tuple(Order)
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("unseen", [0, 35])
+def test_four_orders_by_the_moments(order: Order, unseen: int) -> None:
+    given = replace(VERSION_1, order=order, unseen_token_count=unseen)
+    with parsed(given) as checkpoint:
+        finding = find(checkpoint, FOUR)
+    assert (finding.candidates, finding.settled) == ((order,), True)
+    assert finding.evidence[1].startswith(f"log v varies least in the order {order.value} (")
+    rtl = order in (Order.SCRATCH, Order.FLASH_RTL)  # which differ inside the attention only
+    names = "orders scratch and flash-rtl alike" if rtl else f"order {order.value}"
+    said = f"all zeros read in v lie in tok_embeddings in the {names}"
+    assert finding.evidence[0] == (said if unseen else "no zeros were read in v")
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("with_x", [Synthetic(**SMALL), LBFGS])  # type: ignore[arg-type]
+def test_four_orders_by_the_parameters(order: Order, with_x: Synthetic) -> None:
+    with parsed(replace(with_x, order=order)) as checkpoint:
+        assert find(checkpoint, FOUR).candidates == (order,)
+
+
+def nearly_alike(order: Order) -> Array:
+    """Second moments of which only attention_norm's are of another size than its neighbours'."""
+    random = np.random.default_rng(3)
+    with parsed(replace(VERSION_1, order=order)) as checkpoint:
+        weights = checkpoint.snapshot().weights
+    logarithms = []
+    for path in paths(order, 2):
+        attention = path.rpartition(".")[2] in ("wq", "wk", "wv")
+        size = 0 if attention else 0.7 if "attention_norm" in path else random.uniform(-5, 5)
+        logarithms.append(random.normal(size, 0.6, weights[path].span.length // 4))
+    return np.exp(np.concatenate(logarithms)).astype("<f4")
+
+
+@pytest.mark.parametrize("order", [Order.SCRATCH, Order.FLASH_RTL])
+def test_two_orders_are_compared_only_where_they_differ(order: Order) -> None:
+    """Over all tensors the margin could not tell them: their figures are alike within 1 %."""
+    with parsed(replace(VERSION_1, order=order), {V: nearly_alike(order)}) as checkpoint:
+        finding = find(checkpoint, FOUR)
+    assert finding.candidates == (order,)
+    figures = dict(re.findall(r"([a-z-]+) ([\d.]+)", finding.evidence[1].partition("(")[2]))
+    assert float(figures[order.value]) > 0.99 * max(
+        float(figures["scratch"]), float(figures["flash-rtl"])
+    )
+
+
+@pytest.mark.parametrize("order", Order)
+def test_an_order_that_the_file_names_is_believed(order: Order) -> None:
+    with parsed(replace(VERSION_1, order=Order.SCRATCH)) as checkpoint:
+        finding = find(checkpoint, (order,))
+    said = f"the file says that it is the order {order.value}"
+    assert finding == Finding((order,), (said,), settled=True, indifferent=False)
+
+
+# fmt: off
+EVIDENCE_OF_LORA = {
+    "ggcl_1a5f0a30e_one_flash.bin": (
+        "all zeros read in v lie in tok_embeddings.b in the order flash",
+        "log v varies least in the order flash (flash 3.209, plain 3.354)"),
+    "ggcl_1a5f0a30e_one_noflash.bin": (
+        "all zeros read in v lie in tok_embeddings.b in the order plain",
+        "log v varies least in the order plain (flash 3.349, plain 3.208)"),
+    "ggcl_v1_adam_1a5f0a30e.bin": (
+        "all zeros read in v lie in tok_embeddings.b in the order flash",
+        "log v varies least in the order flash (flash 2.869, plain 8.356)"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_real_lora_files(name: str, fixtures: Path) -> None:
+    with open_checkpoint(fixtures / name) as checkpoint:
+        finding = find(checkpoint)
+    assert finding.candidates == (Order(LORA[name]),)
+    assert finding.evidence == EVIDENCE_OF_LORA[name]
+    assert (finding.settled, finding.indifferent, finding.contradiction) == (True, False, False)
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_the_variance_in_lora_files_is_that_of_numpy(name: str, fixtures: Path) -> None:
+    checkpoint = reference.read(fixtures / name)
+    v = checkpoint.optimizer.vectors["v"].astype(np.float64)
+    figures = []
+    for order in ("flash", "plain"):
+        logs = [np.log(p[p > 0]) for p in llama.split(v, order, shapes(checkpoint)).values()]
+        spread = sum(log.size * log.var() for log in logs if log.size)
+        figures.append(f"{order} {spread / np.count_nonzero(v):.4g}")
+    assert EVIDENCE_OF_LORA[name][1].endswith(f"({', '.join(figures)})")
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("kind", OptimizerType)
+def test_synthetic_loras(order: Order, kind: OptimizerType) -> None:
+    file = io.BytesIO()
+    SyntheticLora(order=order, optimizer_type=kind, ranks={"wk": 0, "w1": 3}).write(file)
+    with open_checkpoint(file) as checkpoint:
+        assert find(checkpoint, FOUR).candidates == (order,)
+
+
+def test_a_lora_without_elements() -> None:
+    file = io.BytesIO()
+    kinds = [member.name for member in Ranks.subcons]
+    SyntheticLora(ranks=dict.fromkeys(kinds, 0)).write(file)
+    with open_checkpoint(file) as checkpoint:
+        finding = find(checkpoint)
+    assert (finding.candidates, finding.indifferent) == ((Order.FLASH, Order.PLAIN), True)
+
+
 def test_every_order_is_tested() -> None:
     assert sorted(order.value for order in Order) == sorted(ORDERS)
-    assert {stored for stored, _rows in REAL.values()} == set(ORDERS)
+    assert {stored for stored, _rows in REAL.values()} == {order.value for order in ALL}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gguf_bytes import read
+from lora_bytes import file_with_layers
 from reference import checkpoint as reference
-from resumed import LBFGS, ORDERS, REAL, SMALL, VERSION_1, Said, elements, ggcp, made, resumed
+from resumed import LBFGS, LORA, ORDERS, REAL, SMALL, VERSION_1, Said, elements, ggcp, made, resumed
 
+from ggcp_schema import parse
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 
@@ -21,22 +24,31 @@ VERSION_0 = Synthetic(**SMALL)  # type: ignore[arg-type]
 STAYS = "ggcp: the optimizer state stays as it is stored, in "
 FLASH = "--resume-with flash (August 2023 to May 2024 without --no-flash)"
 PLAIN = "--resume-with plain (August 2023 to May 2024 with --no-flash, and July 2024)"
-SCRATCH = "--resume-with scratch (July 2024 where it evaluates from right to left)"
+SCRATCH = (
+    "--resume-with scratch (September 2023 to May 2024 with --no-flash, and July 2024, where it "
+    "evaluates from right to left)"
+)
+FLASH_RTL = (
+    "--resume-with flash-rtl (September 2023 to May 2024 without --no-flash where it evaluates "
+    "from right to left)"
+)
 SUMS = (
     f"{STAYS}the order scratch and of gradients summed over a batch: wrong for every "
-    f"train-text-from-scratch that reads GGUF; convert with {FLASH}, {PLAIN} or {SCRATCH}"
+    f"train-text-from-scratch that reads GGUF; convert with {FLASH}, {PLAIN}, {SCRATCH} or "
+    f"{FLASH_RTL}"
 )
 IS_FLASH = (
     f"{STAYS}the order flash: right for train-text-from-scratch of August 2023 to May 2024 without "
-    f"--no-flash; for others convert with {PLAIN} or {SCRATCH}"
+    f"--no-flash; for others convert with {PLAIN}, {SCRATCH} or {FLASH_RTL}"
 )
 IS_PLAIN = (
     f"{STAYS}the order plain: right for train-text-from-scratch of August 2023 to May 2024 with "
-    f"--no-flash, and July 2024; for others convert with {FLASH} or {SCRATCH}"
+    f"--no-flash, and July 2024; for others convert with {FLASH}, {SCRATCH} or {FLASH_RTL}"
 )
 IS_SCRATCH = (
-    f"{STAYS}the order scratch: right for train-text-from-scratch of July 2024 where it evaluates "
-    f"from right to left; for others convert with {FLASH} or {PLAIN}"
+    f"{STAYS}the order scratch: right for train-text-from-scratch of September 2023 to May 2024 "
+    "with --no-flash, and July 2024, where it evaluates from right to left; for others convert "
+    f"with {FLASH}, {PLAIN} or {FLASH_RTL}"
 )
 OF_SUMS = (
     "; but its gradients are summed over a batch, and how trainers that read GGUF continue L-BFGS "
@@ -105,7 +117,7 @@ def test_without_layers_two_orders_are_one(path: Path) -> None:
     assert run(path).err == [
         f"{STAYS}the order flash or plain: right for train-text-from-scratch of August 2023 to May "
         "2024 without --no-flash; August 2023 to May 2024 with --no-flash, and July 2024; for "
-        f"others convert with {SCRATCH}"
+        f"others convert with {SCRATCH} or {FLASH_RTL}"
     ]
     outputs = set()
     for target in ("flash", "plain"):
@@ -199,7 +211,8 @@ def test_signs_that_contradict_each_other(path: Path) -> None:
     # Whoever says which it is was told by the error, and is believed.
     for order in ORDERS:
         said = resume(path, "plain", "--order", order, "--force")
-        assert (said.code, said.err) == (0, [])
+        unheard = "ggcp: --order flash-rtl is taken, but no trainer wrote such a file in it"
+        assert (said.code, said.err) == (0, [unheard] * (order == "flash-rtl"))
         gguf = read(path.parent / "out.gguf")
         assert gguf.key("ggcp.stored_parameter_order").value == order
         assert gguf == resumed(reference.read(path), order, "plain", 1)
@@ -273,12 +286,58 @@ def test_options_that_go_with_resume_with(
     assert caught.value.code == 2
 
 
-def test_a_lora_checkpoint_is_refused(fixtures: Path, tmp_path: Path) -> None:
-    source = fixtures / "ggcl_v1_adam_1a5f0a30e.bin"
-    said = ggcp("convert", source, tmp_path / "out.gguf", "--resume-with", "flash")
-    expected = "a training checkpoint (ggcp) to go with --resume-with"
-    found = "a LoRA checkpoint (ggcl); the order of the parameters in its optimizer state"
-    hint = "convert without --resume-with: the optimizer state is then kept as it is stored"
-    message = f"expected {expected}, found {found} is not established; {hint}"
-    assert said == Said(1, [], [f"ggcp: {source}: {message}"])
-    assert list(tmp_path.iterdir()) == []
+LORA_AS_STORED = {
+    "flash": f"{STAYS}the order flash: right for finetune of August 2023 to May 2024 without "
+    f"--no-flash; for others convert with {PLAIN}, {SCRATCH} or {FLASH_RTL}",
+    "plain": f"{STAYS}the order plain: right for finetune of August 2023 to May 2024 with "
+    f"--no-flash, and July 2024; for others convert with {FLASH}, {SCRATCH} or {FLASH_RTL}",
+}
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_the_one_line_of_each_lora(name: str, fixtures: Path, tmp_path: Path) -> None:
+    said = ggcp("convert", fixtures / name, tmp_path / "out.gguf")
+    assert said.err == [LORA_AS_STORED[LORA[name]]]
+
+
+def test_what_is_said_of_a_lora(fixtures: Path, tmp_path: Path) -> None:
+    source = fixtures / "ggcl_1a5f0a30e_one_noflash.bin"
+    said = ggcp("convert", source, tmp_path / "out.gguf", "--resume-with", "flash", "--batch", 4)
+    assert said.code == 0
+    assert said.err == [
+        "ggcp: the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before "
+        "2023-08-29 had 5e-6 (see --eps in ggcp convert --help)",
+        "ggcp: the optimizer state is stored in the order plain: all zeros read in v lie in "
+        "tok_embeddings.b in the order plain, log v varies least in the order plain (flash 3.349, "
+        "plain 3.208)",
+        "ggcp: --batch has no effect: only moments of summed gradients are scaled",
+    ]
+
+
+def test_a_lora_whose_order_is_not_to_be_found(path: Path) -> None:
+    data = bytearray(file_with_layers())
+    with parse(io.BytesIO(data)) as checkpoint:
+        v = checkpoint.optimizer.state.second_moments.data
+    data[v.offset : v.offset + v.length] = np.full(v.length // 4, 0.25, "<f4").tobytes()
+    path.write_bytes(data)
+    expected = "one order of the parameters that fits the optimizer state"
+    signs = "no zeros were read in v, log v varies as much in each (flash 0, plain 0)"
+    say = "say which it is with --order flash or --order plain (README, «Continue training»)"
+    assert resume(path, "scratch") == Said(
+        *(1, []), [f"ggcp: {path}: expected {expected}, found several that fit: {signs}; {say}"]
+    )
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_order_in_which_no_trainer_wrote(path: Path) -> None:
+    zeros = np.zeros(elements(VERSION_1, "first_moments").size, "<f4")
+    path.write_bytes(made(VERSION_1, {V: zeros}))
+    said = resume(path, "flash-rtl", "--order", "flash-rtl")
+    assert said == Said(
+        0,
+        said.out,
+        ["ggcp: --order flash-rtl is taken, but no trainer wrote such a file in it"],
+    )
+    assert read(path.parent / "out.gguf") == resumed(
+        reference.read(path), "flash-rtl", "flash-rtl", 1
+    )

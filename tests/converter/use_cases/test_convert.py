@@ -111,7 +111,7 @@ class TestNative:
             for name, (kind, value) in NATIVE[native]["metadata"].items()
             if name not in inference
         }
-        ours = {"training.type", "ggcp.version", "ggcp.optimizer_version"}
+        ours = {"training.type", "ggcp.version", "ggcp.optimizer_version", "ggcp.gradients"}
         assert {name: found[name] for name in wanted} == wanted
         assert found.keys() - wanted.keys() == ours
 

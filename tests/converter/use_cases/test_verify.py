@@ -155,12 +155,28 @@ def test_nan_is_the_same_as_itself_and_nothing_else(source: Path, tmp_path: Path
 
 
 def test_key_that_is_missing(gguf: Gguf, differences: Differences) -> None:
+    gguf.key("ggcp.version").value = "1.0.1"
     for key in list(gguf.keys):
         gguf.keys.remove(key)
         found = differences(gguf)
         gguf.keys.append(key)
         assert found[0] == f"key {key.name}: missing"
         assert len(found) == 1
+
+
+def test_1_0_0_did_not_say_which_gradients_the_moments_are_of(
+    gguf: Gguf, differences: Differences
+) -> None:
+    gguf.key("ggcp.version").value = "1.0.0"
+    gguf.keys.remove(gguf.key("ggcp.gradients"))
+    assert differences(gguf) == []
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.1"])
+def test_other_gradients(version: str, gguf: Gguf, differences: Differences) -> None:
+    gguf.key("ggcp.version").value = version
+    gguf.key("ggcp.gradients").value = "unknown"
+    assert differences(gguf) == ["key ggcp.gradients: expected b'summed', found b'unknown'"]
 
 
 @pytest.mark.parametrize("name", ["general.name", "GGUF.anything", "GGUF.version.2"])
