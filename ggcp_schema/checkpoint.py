@@ -13,7 +13,7 @@ from construct import Construct, Container
 
 from ggcp_schema.language.checks import CUT, shown
 from ggcp_schema.language.constructs import Described, Member
-from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.errors import FormatError, reason
 from ggcp_schema.language.fields import U32, Struct, computed, derived, field
 from ggcp_schema.language.runs import End, Signature
 from ggcp_schema.language.sink import Sink
@@ -261,7 +261,7 @@ def parse(file: str | os.PathLike[str] | BinaryIO, *, partial: bool = False) -> 
         raise FormatError(
             file=source.label,
             expected="a file that can be read to its end",
-            found=f"«{error.strerror or error}»",
+            found=reason(error),
             hint="the disk cannot read it; copy the file to another disk and try again",
         ) from error
     except BaseException:

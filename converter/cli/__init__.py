@@ -56,7 +56,7 @@ def _told(arguments: list[str]) -> int:
         _forget_output()
         if not isinstance(error, BrokenPipeError):  # where nobody reads there is nobody to tell
             _complain(
-                f"expected standard output to take the result, found «{error}»; "
+                f"expected standard output to take the result, found '{error}'; "
                 "make room, or send it to another place"
             )
         return 1

@@ -64,7 +64,7 @@ def _found_order(snapshot: Snapshot, target: Order) -> Order:
             expected="one order of the parameters that fits the optimizer state",
             found=f"{fits}: {finding}",
             hint="say which it is with --order flash, --order plain or --order scratch "
-            "(README, «Continue training»)",
+            "(README, 'Continue training')",
         )
     if finding.contradiction or target in finding.candidates:
         order = target
@@ -185,7 +185,7 @@ def _in_words(snapshot: Snapshot, finding: Finding) -> str:
     if not finding.settled:
         return (
             f"in an order that is not certain ({finding}); for a trainer to continue it right, "
-            "convert with --resume-with and --order (README, «Continue training»)"
+            "convert with --resume-with and --order (README, 'Continue training')"
         )
     optimizer = snapshot.required_optimizer
     right = [order for order in Order if order in finding.candidates]

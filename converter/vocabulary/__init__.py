@@ -13,6 +13,7 @@ from converter.vocabulary import ggjt_file, gguf_file, sentencepiece_file
 from converter.vocabulary.model import Vocabulary
 from ggcp_schema import FormatError, Source
 from ggcp_schema.language.checks import shown
+from ggcp_schema.language.errors import reason
 
 __all__ = ["Vocabulary", "read_vocabulary"]
 
@@ -54,7 +55,7 @@ def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
         raise FormatError(
             file=source.label,
             expected="a file that can be read",
-            found=f"«{error.strerror or error}»",
+            found=reason(error),
             hint="the disk cannot read the file; copy it to another disk and try again",
         ) from error
 

@@ -123,8 +123,7 @@ def test_help_says_what_the_options_mean(folder: Path) -> None:
     [
         (
             ("nothing.bin", "--vocab", VOCABULARY),
-            "nothing.bin: file: expected a file to read, found «No such file or directory»; check "
-            "the name and the folder",
+            "nothing.bin: no such file; check the name and the folder",
         ),
         (
             (VOCABULARY, "--vocab", VOCABULARY),

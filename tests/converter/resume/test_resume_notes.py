@@ -59,7 +59,7 @@ EPSILON = (
 )
 SAY = (
     "say which it is with --order flash, --order plain or --order scratch "
-    "(README, «Continue training»)"
+    "(README, 'Continue training')"
 )
 
 
@@ -162,7 +162,7 @@ def test_all_zeros_in_v_but_not_in_m(path: Path) -> None:
     path.write_bytes(made(VERSION_1, {V: zeros}))
     assert run(path).err == [
         f"{STAYS}an order that is not certain (nothing above zero was read in v); for a trainer "
-        "to continue it right, convert with --resume-with and --order (README, «Continue training»)"
+        "to continue it right, convert with --resume-with and --order (README, 'Continue training')"
     ]
     (path.parent / "out.gguf").unlink()
     assert resume(path, "flash") == error(
@@ -184,7 +184,7 @@ def test_signs_that_contradict_each_other(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
     assert run(path).err == [
         f"{STAYS}an order that is not certain ({signs}); for a trainer to continue it right, "
-        "convert with --resume-with and --order (README, «Continue training»)"
+        "convert with --resume-with and --order (README, 'Continue training')"
     ]
     # Whoever says which it is was told by the error, and is believed.
     for order in ORDERS:

@@ -227,7 +227,7 @@ DEFECTS = {
     "the same key twice": (
         gguf(MODEL, TOKENS, SCORES, TYPES, MODEL),
         f"metadata[4] at offset {AFTER_TOKENIZER:#x}: expected a name that no other has, "
-        f"found «tokenizer.ggml.model» again; {DAMAGED_GGUF}",
+        f"found 'tokenizer.ggml.model' again; {DAMAGED_GGUF}",
     ),
     "no tokens": (
         gguf(pair("general.architecture", 8, text(b"llama"))),
@@ -394,7 +394,7 @@ def refused(path: Path, token_count: int = 300) -> FormatError:
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     error = refused(tmp_path / "missing")
-    assert str(error).startswith(f"{tmp_path}/missing: file: expected ")
+    assert str(error) == f"{tmp_path}/missing: no such file; check the name and the folder"
     assert isinstance(error.__cause__, FileNotFoundError)
 
 
@@ -428,7 +428,7 @@ def test_a_disk_that_cannot_be_read_is_reported(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("ggcp_schema.Source.read", broken)
     error = refused(GGUF)
     assert str(error) == (
-        f"{GGUF}: file: expected a file that can be read, found «Input/output error»; "
+        f"{GGUF}: file: expected a file that can be read, found 'Input/output error'; "
         "the disk cannot read the file; copy it to another disk and try again"
     )
     assert isinstance(error.__cause__, OSError)
