@@ -262,13 +262,17 @@ def lines() -> Iterator[str]:
     yield "export c/five.bin OUT --vocab v/large.model"
     yield "convert undecided.bin OUT --resume-with flash"
     yield "convert lora.bin OUT --resume-with flash"
-    yield "export lora.bin OUT --merge lora.bin"
     yield "export in.bin OUT --merge base.gguf"
     yield "export c/lora-0.bin OUT"
     for name, _ in vocabularies():
         yield f"export in.bin OUT --vocab v/{name}"
     for name in ("in.bin", "lora.bin", "c/algg.bin", "c/zip.bin", "c/empty.bin"):
         yield f"export in.bin OUT --vocab {name}"
+        yield f"export lora.bin OUT --merge {name}"
+    yield "inspect vocab.gguf"
+    yield "export lora.bin OUT --merge vocab.gguf"
+    yield "export in.bin OUT --vocab adapter.gguf"
+    yield "export lora.bin OUT --merge adapter.gguf"
     for name, data in METADATA.items():
         Path("j", name).write_bytes(data)
         yield f"export in.bin OUT --vocab vocab.gguf --metadata j/{name}"

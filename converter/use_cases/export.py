@@ -19,6 +19,7 @@ from converter.layouts.merged import merge_plan
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
+from converter.roles import Role, refused
 from converter.snapshot import Snapshot
 from converter.use_cases.carry_out import (
     MOST_REPORTED,
@@ -30,7 +31,9 @@ from converter.use_cases.carry_out import (
 from converter.use_cases.convert import epsilon_or_assumed
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
+from ggcp_schema.foreign import Kind, recognised
 from ggcp_schema.gguf import TensorType, ValueType
+from ggcp_schema.language.checks import shown
 from ggcp_schema.tensor import element_count
 
 Name = str | os.PathLike[str]
@@ -91,6 +94,9 @@ _OF_A_MODEL = {
 }
 """What only a model takes, and the options of the command line that say it."""
 
+
+_BASES = (Kind.GGUF_MODEL, Kind.GGUF, Kind.DAMAGED_GGUF)
+"""Kinds of files of which a merge says more itself: what is missing or damaged."""
 
 NO_MODEL = {
     "expected": "a training checkpoint (ggcp), which holds a model",
@@ -228,13 +234,19 @@ def read_base(source: Source) -> Gguf:
     """Read the base model of a merge.
 
     Raises:
-        FormatError: it is no GGUF, or is damaged.
+        FormatError: it is no model, no GGUF, or is damaged.
     """
+    found = recognised(source)
+    if found is None or found.kind not in _BASES:
+        source.seek(0)
+        error = refused(Role.BASE, found, shown(source.read(4)))
+        error.file = source.label
+        raise error
+    source.seek(0)
     return read_gguf(
         source,
         damaged="the file is damaged, or not a model that this program can read; give another copy",
-        other="give the base model as a GGUF; llama.cpp's converters make one of older or other "
-        "files",
+        other=Role.BASE.hint,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from gguf import Keys
 
-from converter.gguf_io.reader import Value, read_keys
+from converter.gguf_io.reader import Value
 from converter.plan import Metadata
 from converter.vocabulary.model import (
     SPECIAL_IDS,
@@ -19,7 +19,7 @@ from converter.vocabulary.model import (
     require_distinct,
     require_token_count,
 )
-from ggcp_schema import FormatError, Source
+from ggcp_schema import FormatError
 from ggcp_schema.gguf import ValueType
 from ggcp_schema.language.checks import shown
 
@@ -65,15 +65,6 @@ _NEEDED = {
     Keys.Tokenizer.SCORES: "a score for each token of its llama tokenizer",
     Keys.Tokenizer.TOKEN_TYPE: "a type for each token of its llama tokenizer",
 }
-
-
-def read(source: Source, token_count: int) -> Vocabulary:
-    """Read the tokenizer metadata of a GGUF, open at its first byte; see ``tokenizer_of``.
-
-    Raises:
-        FormatError: the file is damaged, or ``tokenizer_of`` raises it.
-    """
-    return tokenizer_of(read_keys(source), token_count)
 
 
 def tokenizer_of(keys: Mapping[str, Value], token_count: int) -> Vocabulary:

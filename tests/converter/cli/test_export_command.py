@@ -127,9 +127,9 @@ def test_help_says_what_the_options_mean(folder: Path) -> None:
         ),
         (
             (VOCABULARY, "--vocab", VOCABULARY),
-            f"{VOCABULARY}: magic at offset 0x0: expected 'pcgg' (a training checkpoint) or "
-            "'lcgg' (a LoRA checkpoint), found a GGUF file; already a GGUF: nothing needs to be "
-            "converted; give it to llama.cpp as it is",
+            f"{VOCABULARY}: magic at offset 0x0: expected a checkpoint, found a vocabulary "
+            "(GGUF) with 300 tokens; it holds no model and works as --vocab; give the checkpoint "
+            "itself first",
         ),
     ],
 )
