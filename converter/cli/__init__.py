@@ -72,18 +72,18 @@ def _stopped(number: int) -> int:
     if not discard_unfinished():
         _complain("stopped; an unfinished file could not be removed")
     elif PLACED:
-        from ggcp_schema import printable  # loaded by what wrote them
-
-        _complain(f"stopped; {printable(', '.join(PLACED))} was written before, and is whole")
+        _complain(f"stopped; {', '.join(PLACED)} was written before, and is whole")
     else:
         _complain("stopped; no unfinished file was kept")
     return 128 + number
 
 
 def _complain(text: str) -> None:
+    from ggcp_schema.language.errors import printable  # which --help does not need
+
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            print(f"ggcp: {text}", file=sys.stderr)
+            print(f"ggcp: {printable(text)}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:
