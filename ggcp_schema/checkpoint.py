@@ -59,6 +59,9 @@ ABORTED_SAVE = (
 )
 """write_opt_context has an assertion that L-BFGS fails (e32089b2c to 43033b7bb)."""
 
+MOST_UNWRITTEN = 1024
+"""Values that such a file lacks at the most: up to 4095 bytes were still in the C library."""
+
 
 def _left_by_aborted_save(error: FormatError, size: int) -> bool:
     """Tell whether the file ends in the last layer's w3 or right behind it."""
@@ -67,7 +70,12 @@ def _left_by_aborted_save(error: FormatError, size: int) -> bool:
         return False
     if error.path == "optimizer.version":
         return error.offset == size
-    return error.path.startswith(f"model.layers[{blocks - 1}].feed_forward.w3.")
+    if not error.path.startswith(f"model.layers[{blocks - 1}].feed_forward.w3."):
+        return False
+    sizes = error.partial["hyperparameters"]
+    values = sizes["embedding_length"] * sizes["feed_forward_length"]
+    written = (size - (error.offset or 0)) // 4 if error.path.endswith(".data") else 0
+    return bool(values - written <= MOST_UNWRITTEN)
 
 
 class CheckpointFile(Described, Construct):  # type: ignore[misc]
