@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable
 from io import BufferedWriter
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, Keys
@@ -18,6 +19,7 @@ from converter.disk.folder import retried
 from converter.disk.output import Output
 from converter.plan import Plan
 from ggcp_schema import Span
+from ggcp_schema.language.fields import NotANumber
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -75,6 +77,12 @@ class _HeadWriter(GGUFWriter):
     def open_output_file(self, path: Path | None = None) -> None:
         self.fout = [self._file]
         self.state = WriterState.EMPTY
+
+    def _pack(self, fmt: str, value: Any, skip_pack_prefix: bool = False) -> bytes:
+        """Write a NaN with the very bytes that were read."""
+        if isinstance(value, NotANumber) and len(value.payload) == struct.calcsize(fmt):
+            return value.payload
+        return super()._pack(fmt, value, skip_pack_prefix)
 
 
 def _write_head(plan: Plan, file: BufferedWriter) -> int:
