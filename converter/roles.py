@@ -9,7 +9,7 @@ from ggcp_schema.foreign import Foreign, Kind
 
 _GIVE = "give the GGUF, the ggjt .bin or the tokenizer.model that was the trainer's --vocab-model"
 _NO_VOCABULARY = f"a checkpoint holds no vocabulary; {_GIVE}"
-_ANOTHER_BASE = "give the model that the checkpoint was trained on (finetune's --model-base)"
+ANOTHER_BASE = "give the model that the checkpoint was trained on (finetune's --model-base)"
 _AS_GGUF = "give the base model as a GGUF; llama.cpp's converters make one of older or other files"
 _MOMENTS = "it holds the state of an optimizer, which does not belong in a model"
 
@@ -42,13 +42,13 @@ _ADVICE: dict[Role, dict[Kind, str]] = {
         Kind.LLAMA2C_TOKENIZER: "give the tokenizer.model that it was made from",
     },
     Role.BASE: {
-        Kind.GGUF_TRAINING: f"{_MOMENTS}; {_ANOTHER_BASE}",
-        Kind.GGUF_LORA: f"it is a change of a model, not a model; {_ANOTHER_BASE}",
-        Kind.GGUF_ADAPTER: f"it is a change of a model, not a model; {_ANOTHER_BASE}",
-        Kind.GGUF_VOCABULARY: f"it holds no weights; {_ANOTHER_BASE}",
+        Kind.GGUF_TRAINING: f"{_MOMENTS}; {ANOTHER_BASE}",
+        Kind.GGUF_LORA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
+        Kind.GGUF_ADAPTER: f"it is a change of a model, not a model; {ANOTHER_BASE}",
+        Kind.GGUF_VOCABULARY: f"it holds no weights; {ANOTHER_BASE}",
         Kind.TRAINING: "export it to a GGUF first, and give that",
-        Kind.LORA: f"it is a change of a model, not a model; {_ANOTHER_BASE}",
-        Kind.GGLA: f"it is a change of a model, not a model; {_ANOTHER_BASE}",
+        Kind.LORA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
+        Kind.GGLA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
     },
 }
 """What to do about a kind of file in a role, where it is not what the role says for all."""

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from gguf import Keys
 
 from converter.errors import ConversionError, OptionsError
-from converter.gguf_io.reader import Gguf, read_gguf
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_norms
 from converter.layouts.general import default_name, describe_model, output_path, read_general
 from converter.layouts.inference import Choices, model_plan, require_that_it_runs
-from converter.layouts.merged import merge_plan
+from converter.layouts.merged import merge_plan, read_base
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
-from converter.roles import Role, refused
 from converter.snapshot import Snapshot
 from converter.use_cases.carry_out import (
     MOST_REPORTED,
@@ -31,9 +29,7 @@ from converter.use_cases.carry_out import (
 from converter.use_cases.convert import epsilon_or_assumed
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
-from ggcp_schema.foreign import Kind, recognised
 from ggcp_schema.gguf import TensorType, ValueType
-from ggcp_schema.language.checks import shown
 from ggcp_schema.tensor import element_count
 
 Name = str | os.PathLike[str]
@@ -95,8 +91,8 @@ _OF_A_MODEL = {
 """What only a model takes, and the options of the command line that say it."""
 
 
-_BASES = (Kind.GGUF_MODEL, Kind.GGUF, Kind.DAMAGED_GGUF)
-"""Kinds of files of which a merge says more itself: what is missing or damaged."""
+_MOST_LAYERS = 512
+"""llama.cpp: ``LLAMA_MAX_LAYERS``."""
 
 NO_MODEL = {
     "expected": "a training checkpoint (ggcp), which holds a model",
@@ -129,6 +125,7 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
             require_lora(opened, source)
             _require_outtype(source, options, "a merged model", tuple(OUTTYPES))
             snapshot = opened.snapshot()
+            _warn_of_layers(snapshot)
             base = stack.enter_context(Source.open(options.base))
             plan = merge_plan(snapshot, read_base(base), outtype=options.outtype)
             yield _of_a_lora(plan, (opened.source, base), path)
@@ -136,6 +133,7 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
             _refuse_options_of_a_model(source, options, merge=False)
             _require_outtype(source, options, "an adapter", ADAPTER_OUTTYPES)
             snapshot = opened.snapshot()
+            _warn_of_layers(snapshot)
             plan = adapter_plan(snapshot, outtype=options.outtype or "f32")
             warn_of_norms(snapshot)
             yield _of_a_lora(plan, (opened.source,), path)
@@ -230,26 +228,6 @@ def _require_outtype(
         )
 
 
-def read_base(source: Source) -> Gguf:
-    """Read the base model of a merge.
-
-    Raises:
-        FormatError: it is no model, no GGUF, or is damaged.
-    """
-    found = recognised(source)
-    if found is None or found.kind not in _BASES:
-        source.seek(0)
-        error = refused(Role.BASE, found, shown(source.read(4)))
-        error.file = source.label
-        raise error
-    source.seek(0)
-    return read_gguf(
-        source,
-        damaged="the file is damaged, or not a model that this program can read; give another copy",
-        other=Role.BASE.hint,
-    )
-
-
 def _of_a_lora(plan: Plan, sources: tuple[Source, ...], path: Name) -> Prepared:
     """Return the work; in a folder the file is named after the checkpoint, its size and type."""
     kinds = [tensor.type for tensor in plan.tensors if len(tensor.shape) > 1]
@@ -285,6 +263,7 @@ def _model(
     snapshot = opened.model(rescue=options.rescue)
     sizes = snapshot.hyperparameters
     require_that_it_runs(snapshot)
+    _warn_of_layers(snapshot)
     sources.append(stack.enter_context(Source.open(options.vocabulary)))
     vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
     choices = Choices(
@@ -324,6 +303,16 @@ def _trained_context_length(snapshot: Snapshot) -> int:
         counters.sample_count,
     )
     return length
+
+
+def _warn_of_layers(snapshot: Snapshot) -> None:
+    count = snapshot.hyperparameters.block_count
+    if count > _MOST_LAYERS:
+        LOGGER.warning(
+            "the model has %d layers; llama.cpp, and what is built on it, refuses more than %d",
+            count,
+            _MOST_LAYERS,
+        )
 
 
 def _warn_of_fallbacks(plan: Plan, outtype: Outtype) -> None:

@@ -16,7 +16,7 @@ from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
-from converter.use_cases.export import NO_MODEL, read_base, require_lora
+from converter.use_cases.export import NO_MODEL, require_lora
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
 
@@ -52,7 +52,7 @@ def verify(
             _require_base_where_merged(path, finished, base)
             require_lora(opened, source)
         if base is not None:
-            base_model = read_base(stack.enter_context(Source.open(base)))
+            base_model = merged.read_base(stack.enter_context(Source.open(base)))
             expected = _merged(opened, finished, base_model)
         elif of_lora:
             expected = _adapter(opened, finished)
