@@ -96,8 +96,8 @@ def _model(opened: Opened, finished: Gguf) -> _Expected:
         raise ConversionError(opened.source.label or "checkpoint", **NO_MODEL)
     snapshot = opened.model(rescue=inference.is_rescued(finished))
     count = snapshot.hyperparameters.vocabulary_size
-    tokenizer = read_vocabulary(finished.source, token_count=count).metadata
-    choices = inference.stored_choices(finished, snapshot, tokenizer)
+    vocabulary = read_vocabulary(finished.source, token_count=count, complete=False)
+    choices = inference.stored_choices(finished, snapshot, vocabulary.metadata)
     return _Expected(inference.model_plan(snapshot, choices))
 
 

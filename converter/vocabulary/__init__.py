@@ -22,10 +22,15 @@ from ggcp_schema.language.errors import reason
 __all__ = ["Vocabulary", "read_vocabulary"]
 
 
-def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
+def read_vocabulary(source: Source, *, token_count: int, complete: bool = True) -> Vocabulary:
     """Read the vocabulary of a model of ``token_count`` tokens (C: ``n_vocab``).
 
     Time and memory are bounded, whatever the file claims: at most 64 MiB of it are read.
+
+    Args:
+        source: the file.
+        token_count: tokens of the model.
+        complete: whether ids that a GGUF lacks are filled in; see ``tokenizer_of``.
 
     Raises:
         FormatError: the file cannot be read, is damaged, holds no vocabulary or another number of
@@ -33,7 +38,7 @@ def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
     """
     source.seek(0)
     try:
-        return _read(source, token_count)
+        return _read(source, token_count, complete)
     except FormatError as error:
         error.file = source.label
         raise
@@ -46,14 +51,14 @@ def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
         ) from error
 
 
-def _read(source: Source, token_count: int) -> Vocabulary:
+def _read(source: Source, token_count: int, complete: bool) -> Vocabulary:
     magic = source.read(4)
     if magic == b"GGUF":
         source.seek(0)
         keys = read_keys(source)
         found = None if Keys.Tokenizer.LIST in keys else recognised(source)
         if found is None or found.kind is Kind.GGUF:
-            return tokenizer_of(keys, token_count)
+            return tokenizer_of(keys, token_count, complete=complete)
     else:
         found = recognised(source)
         source.seek(0)
