@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 
 from construct import Construct, Container
 
+from ggcp_schema.foreign import NO_CHECKPOINT, recognised
 from ggcp_schema.language.checks import CUT, shown
 from ggcp_schema.language.constructs import Described, Member
-from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.errors import FormatError, reason
 from ggcp_schema.language.fields import U32, Struct, computed, derived, field
 from ggcp_schema.language.runs import End, Signature
 from ggcp_schema.language.sink import Sink
@@ -58,51 +59,8 @@ ABORTED_SAVE = (
 )
 """write_opt_context has an assertion that L-BFGS fails (e32089b2c to 43033b7bb)."""
 
-_ALREADY = "already a GGUF: nothing needs to be converted; give it to llama.cpp as it is"
-_MODEL = "a model, not a training checkpoint: llama.cpp's convert-llama-ggmlv3-to-gguf reads it"
-FOREIGN = {
-    b"GGUF": ("a GGUF file", _ALREADY),
-    b"algg": (
-        "a LoRA adapter (ggla)",
-        "the adapter holds no training state; give the checkpoint that finetune wrote beside it",
-    ),
-    b"tjgg": ("a model file of 2023 (ggjt)", _MODEL),
-    b"fmgg": ("a model file of 2023 (ggmf)", _MODEL),
-    b"lmgg": ("a model file of 2023 (ggml)", _MODEL),
-    b"PK\x03\x04": ("a zip archive", "unpack it and give the .bin file inside"),
-    b"ggcp": (
-        "a checkpoint of a big-endian machine",
-        "only little-endian checkpoints can be read; train or copy on a little-endian machine",
-    ),
-    b"ggcl": (
-        "a LoRA checkpoint of a big-endian machine",
-        "only little-endian checkpoints can be read; train or copy on a little-endian machine",
-    ),
-}
-"""First bytes of files that people take for a checkpoint: what each is, and what to do."""
-
-MAGICLESS = (
-    "a checkpoint of 17 to 21 May 2023, before the magic (no optimizer state)",
-    "this layout of four days is not supported; open an issue at the project and attach the file",
-)
-
-
-def recognised(head: bytes) -> tuple[str, str]:
-    """Say what a file that is no checkpoint is, from its first 128 bytes, and what to do."""
-    if head[:4] in FOREIGN:
-        return FOREIGN[head[:4]]
-    if head[:2] == b"\x1f\x8b":
-        return "a gzip archive", "unpack it with gunzip and give the file inside"
-    if b"tok_embeddings.weight" in head[32:96]:
-        return MAGICLESS
-    if not head:
-        return "an empty file", "the training was stopped while saving; look for an older copy"
-    if not head.strip(b"\0"):
-        return "zeros", "the file was never written, or was lost on the disk; look for a copy"
-    return (
-        shown(head[:4]),
-        "give a .bin checkpoint of train-text-from-scratch or finetune from 2023",
-    )
+MOST_UNWRITTEN = 1024
+"""Values that such a file lacks at the most: up to 4095 bytes were still in the C library."""
 
 
 def _left_by_aborted_save(error: FormatError, size: int) -> bool:
@@ -112,7 +70,12 @@ def _left_by_aborted_save(error: FormatError, size: int) -> bool:
         return False
     if error.path == "optimizer.version":
         return error.offset == size
-    return error.path.startswith(f"model.layers[{blocks - 1}].feed_forward.w3.")
+    if not error.path.startswith(f"model.layers[{blocks - 1}].feed_forward.w3."):
+        return False
+    sizes = error.partial["hyperparameters"]
+    values = sizes["embedding_length"] * sizes["feed_forward_length"]
+    written = (size - (error.offset or 0)) // 4 if error.path.endswith(".data") else 0
+    return bool(values - written <= MOST_UNWRITTEN)
 
 
 class CheckpointFile(Described, Construct):  # type: ignore[misc]
@@ -126,18 +89,18 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
         return self.cases[value["magic"]].members(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
-        head = stream.read(128)
-        stream.seek(0)
-        layout = self.cases.get(head[:4])
+        magic = stream.read(4)
+        layout = self.cases.get(magic)
         if layout is None:
-            found, hint = recognised(head)
+            found = recognised(stream)
             raise FormatError(
                 path="magic",
                 offset=0,
-                expected="'pcgg' (a training checkpoint) or 'lcgg' (a LoRA checkpoint)",
-                found=found,
-                hint=hint,
+                expected="a checkpoint",
+                found=found.what if found else shown(magic),
+                hint=found.kind.hint if found else NO_CHECKPOINT,
             )
+        stream.seek(0)
         try:
             return layout._parse(stream, context, path)
         except FormatError as error:
@@ -266,7 +229,7 @@ def parse(file: str | os.PathLike[str] | BinaryIO, *, partial: bool = False) -> 
         raise FormatError(
             file=source.label,
             expected="a file that can be read to its end",
-            found=f"«{error.strerror or error}»",
+            found=reason(error),
             hint="the disk cannot read it; copy the file to another disk and try again",
         ) from error
     except BaseException:

@@ -16,7 +16,7 @@ from construct import Construct, Switch, Tell, this
 
 from ggcp_schema.language.checks import ANOTHER, Check, one_of, shown, value
 from ggcp_schema.language.errors import FormatError
-from ggcp_schema.language.fields import U32, U64, Struct, field
+from ggcp_schema.language.fields import U32, U64, NotANumber, Struct, field
 from ggcp_schema.language.runs import Signature, read, require_bytes
 from ggcp_schema.language.texts import Limit, read_texts
 
@@ -194,12 +194,14 @@ class Number(Construct):  # type: ignore[misc]
         data = read(stream, self.packer.size)
         if self.kind is ValueType.BOOL and data[0] > 1:
             raise _no_truth(offset, data[0])
-        return self.packer.unpack(data)[0]
+        (found,) = self.packer.unpack(data)
+        return found if found == found else NotANumber(data)
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> None:
         try:
-            stream.write(self.packer.pack(obj))
-        except (struct.error, OverflowError, TypeError) as error:
+            kept = isinstance(obj, NotANumber) and len(obj.payload) == self.packer.size
+            stream.write(obj.payload if kept else self.packer.pack(obj))
+        except (struct.error, OverflowError, TypeError, ValueError) as error:
             expected, found = f"a {self.kind.name}", shown(obj)
             raise FormatError(
                 offset=stream.tell(), expected=expected, found=found, hint=ANOTHER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from construct import Construct, Container
@@ -84,7 +84,7 @@ class TypeByRecords(LookAhead):
         return int(max(candidates, key=lambda k: _contradiction(self.states[k], stream, context)))
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
-        return None
+        _require_number(obj, stream.tell())
 
 
 class LayoutByParameterCount(LookAhead):
@@ -166,7 +166,8 @@ class LayoutByParameterCount(LookAhead):
         )
 
     def _of_version(self, version: Any, offset: int, hint: str) -> list[Layout]:
-        layouts = [layout for layout, known in self.versions.items() if known == version]
+        known = self.versions if isinstance(version, Hashable) else {}  # an array equals nothing
+        layouts = [layout for layout, its_version in known.items() if its_version == version]
         if not layouts:
             error = FormatError(
                 path="version", offset=offset, expected="0 or 1", found=shown(version), hint=hint
@@ -285,8 +286,16 @@ class FeedForwardLengthByRecord(LookAhead):
         return int(length)
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> None:
+        _require_number(obj, stream.tell())
         if context["hyperparameters"]["block_count"] > 0:
             _require_some(obj, stream.tell(), ANOTHER)
+
+
+def _require_number(given: Any, offset: int) -> None:
+    if not isinstance(given, Hashable):  # an array of NumPy, or a list
+        raise FormatError(
+            offset=offset, expected="a whole number", found=type(given).__name__, hint=ANOTHER
+        )
 
 
 def _require_some(length: Any, offset: int, hint: str) -> None:

@@ -270,6 +270,11 @@ def lines() -> Iterator[str]:
         yield f"export in.bin OUT --vocab v/{name}"
     for name in ("in.bin", "lora.bin", "c/algg.bin", "c/zip.bin", "c/empty.bin"):
         yield f"export in.bin OUT --vocab {name}"
+        yield f"export lora.bin OUT --merge {name}"
+    yield "inspect vocab.gguf"
+    yield "export lora.bin OUT --merge vocab.gguf"
+    yield "export in.bin OUT --vocab adapter.gguf"
+    yield "export lora.bin OUT --merge adapter.gguf"
     for name, data in METADATA.items():
         Path("j", name).write_bytes(data)
         yield f"export in.bin OUT --vocab vocab.gguf --metadata j/{name}"

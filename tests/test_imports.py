@@ -20,11 +20,12 @@ ggcp_schema.model
 ggcp_schema.variants
 ggcp_schema.optimizer
 ggcp_schema.lora ggcp_schema.gguf
+ggcp_schema.foreign
 ggcp_schema.checkpoint
 ggcp_schema.synthetic
 ggcp_schema.document
 ggcp_schema
-converter.version converter.errors converter.progress converter.parts
+converter.roles converter.version converter.errors converter.progress converter.parts
 converter.plan
 converter.snapshot converter.facts
 converter.disk converter.numeric

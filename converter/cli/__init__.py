@@ -63,9 +63,7 @@ def _stopped(number: int) -> int:
     if not discard_unfinished():
         complain("stopped; an unfinished file could not be removed")
     elif PLACED:
-        from ggcp_schema import printable  # loaded by what wrote them
-
-        complain(f"stopped; {printable(', '.join(PLACED))} was written before, and is whole")
+        complain(f"stopped; {', '.join(PLACED)} was written before, and is whole")
     else:
         complain("stopped; no unfinished file was kept")
     return 128 + number
@@ -116,7 +114,7 @@ def _refused(options: Namespace, error: MemoryError | OSError) -> Exception:
     return ConversionError(
         error.filename or file,
         expected="the system to do what was asked of it",
-        found=f"«{error.strerror or error}»",
+        found=f"'{error.strerror or error}'",
         hint=hint,
     )
 

@@ -40,15 +40,15 @@ def _say_written(written: Written, options: Namespace) -> None:
             {"path": printable(written.path), "tensors": written.tensors, "bytes": written.length}
         )
     elif not options.quiet:
-        say(f"{printable(written.path)}: {written.tensors} tensors, {written.length} bytes")
+        say(f"{written.path}: {written.tensors} tensors, {written.length} bytes")
 
 
 def _say_plan(plan: Plan, path: str | None, options: Namespace) -> None:
     from converter.cli.describe import plan_as_json, plan_as_text
 
     if path is not None:
-        LOGGER.info("the file would be %s", printable(path))
-    say_json(plan_as_json(plan)) if options.json else say(plan_as_text(plan))
+        LOGGER.info("the file would be %s", path)
+    say_json(plan_as_json(plan)) if options.json else say(*plan_as_text(plan).split("\n"))
 
 
 def convert(options: Namespace) -> int:
@@ -128,10 +128,11 @@ def inspect(options: Namespace) -> int:
     if options.json:
         say_json(as_json(report, tensors=options.tensors))
     elif output is not None and not options.quiet:
-        say(f"{printable(options.html)}: {len(page)} bytes")
+        say(f"{options.html}: {len(page)} bytes")
     elif not options.quiet:
         width, plain = terminal.shape()
-        say(as_text(report, tensors=options.tensors, width=width, plain=plain))
+        text = as_text(report, tensors=options.tensors, width=width, plain=plain)
+        say(*text.split("\n"))
     if report.error is not None:
         raise report.error
     return 0
@@ -148,9 +149,9 @@ def verify(options: Namespace) -> int:
         say_json({"same": not found, "differences": found})
     else:
         for difference in found:
-            say(f"{printable(options.output)}: {difference}")
+            say(f"{options.output}: {difference}")
         if not found and not options.quiet:
-            say(f"{printable(options.output)}: the same as {printable(options.input)}")
+            say(f"{options.output}: the same as {options.input}")
             LOGGER.debug("not compared: %s", NOT_COMPARED)
     return 1 if found else 0
 
@@ -162,7 +163,7 @@ def synth(options: Namespace) -> int:
     made = _synthetic_lora(options) if options.lora else _synthetic(options)
     length = write_whole(options.output, made.write, force=options.force, sync=options.sync)
     if not options.quiet:
-        say(f"{printable(options.output)}: {length} bytes")
+        say(f"{options.output}: {length} bytes")
     return 0
 
 
@@ -222,7 +223,7 @@ def document(options: Namespace) -> int:
         return 1 if found else 0
     text = generate(options.format)
     if options.output is None:
-        say(text.removesuffix("\n"))
+        say(*text.removesuffix("\n").split("\n"))
         return 0
     length = write_whole(
         options.output,
@@ -231,7 +232,7 @@ def document(options: Namespace) -> int:
         sync=options.sync,
     )
     if not options.quiet:
-        say(f"{printable(options.output)}: {length} bytes")
+        say(f"{options.output}: {length} bytes")
     return 0
 
 

@@ -67,10 +67,11 @@ def _json_value(value: Any) -> Any:
 def _text_value(value: Any) -> str:
     if isinstance(value, (tuple, list, Texts, np.ndarray)):
         return f"{len(value)} elements"
-    return printable(value) if isinstance(value, (str, bytes)) else str(value)
+    return printable(value) if isinstance(value, bytes) else str(value)
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

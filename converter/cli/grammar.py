@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from converter.cli.developers import add_document_arguments, add_synth_arguments
 from converter.cli.options import ORDERS, add_output_options, add_talk_options, epsilon, whole
@@ -50,7 +50,16 @@ def _with_names_after_dashes(arguments: list[str]) -> list[str]:
     return [*arguments[:at], *names]
 
 
-class _AnyOrder(argparse.ArgumentParser):
+class _Printable(argparse.ArgumentParser):
+    """A parser whose complaints are safe for a terminal, whatever words it was given."""
+
+    def error(self, message: str) -> NoReturn:
+        from ggcp_schema.language.errors import printable  # which --help does not need
+
+        super().error(printable(message))
+
+
+class _AnyOrder(_Printable):
     """A parser that takes names before, after and between options: IN --eps 1e-6 OUT.
 
     argparse by itself settles names that may be missing at the first one it meets.
@@ -74,7 +83,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     Args:
         only: the command whose options are wanted, which is faster; None for those of all.
     """
-    root = argparse.ArgumentParser(
+    root = _Printable(
         prog="ggcp",
         description="Rescues models trained with llama.cpp's train-text-from-scratch and finetune "
         "before GGUF (checkpoints of mid-2023, magic ggcp or ggcl).",

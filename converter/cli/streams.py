@@ -31,7 +31,7 @@ def tell_that_unheard(error: UnheardError) -> None:
     _drop_what_is_left(sys.stdout)
     if not isinstance(error.__cause__, BrokenPipeError):  # where nobody reads is nobody to tell
         complain(
-            f"expected standard output to take the result, found «{error.__cause__}»; "
+            f"expected standard output to take the result, found '{error.__cause__}'; "
             "make room, or send it to another place"
         )
 
@@ -73,4 +73,6 @@ class StandardError:
 
 def complain(text: str) -> None:
     """Say what is wrong."""
-    StandardError().write(f"ggcp: {text}\n")
+    from ggcp_schema.language.errors import printable  # which --help does not need
+
+    StandardError().write(f"ggcp: {printable(text)}\n")

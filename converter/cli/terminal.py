@@ -12,12 +12,20 @@ from typing import Any
 
 from converter.cli.streams import StandardError, heard
 from converter.progress import LOGGER
+from ggcp_schema import printable
+
+
+class _Printable(logging.Formatter):
+    """Makes a note of one line, without control characters, whatever names are in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def set_up(*, quiet: bool, verbose: bool) -> None:
     """Send notes to standard error, as many as the user wants."""
     handler = logging.StreamHandler(StandardError())
-    handler.setFormatter(logging.Formatter("ggcp: %(message)s"))
+    handler.setFormatter(_Printable("ggcp: %(message)s"))
     LOGGER.handlers[:] = [handler]
     LOGGER.propagate = False
     LOGGER.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
@@ -51,14 +59,15 @@ def _columns() -> int:
     return max(40, min(shutil.get_terminal_size((100, 24)).columns, 100))
 
 
-def say(text: str) -> None:
-    """Print a line of a result, with characters the terminal cannot show as escapes."""
+def say(*lines: str) -> None:
+    """Print lines of a result; what a terminal cannot show, or would obey, as escapes."""
     if sys.stdout is not None:
         encoding = sys.stdout.encoding or "ascii"
+        text = "\n".join(map(printable, lines))
         with heard():
             print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def say_json(result: Any) -> None:
     """Print a result for a script."""
-    say(json.dumps(result, indent=2, allow_nan=False))
+    say(*json.dumps(result, indent=2, allow_nan=False).split("\n"))

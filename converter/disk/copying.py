@@ -194,7 +194,7 @@ class Copier:
             return []  # Windows: they would share the place in the file
         try:
             return [pool.submit(self._copy_piece, piece, stop) for piece in self._pieces]
-        except RuntimeError:  # «can't start new thread»: there is a limit on them
+        except RuntimeError:  # "can't start new thread": there is a limit on them
             return []
 
     def _copy_piece(self, piece: _Piece, stop: threading.Event) -> int:

@@ -24,6 +24,7 @@ from converter.disk.stopping import PLACED, UNDISCARDED, uninterrupted
 from converter.errors import ConversionError
 from converter.progress import LOGGER
 from ggcp_schema import Source, printable
+from ggcp_schema.language.errors import reason
 
 try:
     import fcntl
@@ -223,7 +224,7 @@ class Output:
                 raise ConversionError(
                     self.path,
                     expected="a disk that keeps the name of the file",
-                    found=f"«{error.strerror or error}»",
+                    found=reason(error),
                     hint="the new file is there, whole, but a power cut may lose it; write to "
                     "another disk",
                 ) from error

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from converter.errors import ConversionError
+from ggcp_schema.language.errors import reason
 
 _DESCRIPTORS = re.compile("/proc/.*/fd|/dev/fd")
 """Folders in which the system shows what a process has open."""
@@ -54,7 +55,7 @@ def explained(path: str, hints: dict[int, str] = _HINTS) -> Iterator[None]:
         raise ConversionError(
             path,
             expected="a file that can be written",
-            found=f"«{error.strerror or error}»",
+            found=reason(error),
             hint=hints.get(number) or _HINTS.get(number, "write to another folder or disk"),
         ) from error
 
@@ -84,7 +85,7 @@ def refuse(path: str, *, force: bool, is_input: Callable[[os.stat_result], bool]
         raise ConversionError(
             path,
             expected="the name of a file",
-            found="«-», which stands for standard output elsewhere",
+            found="'-', which stands for standard output elsewhere",
             hint="standard output is not supported; for a file of this name give ./-",
         )
     with explained(path):

@@ -14,6 +14,7 @@ from converter.gguf_io.reader import Gguf, GgufTensor, read_gguf, shown_name
 from converter.plan import Metadata, Plan, PlannedTensor
 from ggcp_schema import Source, printable
 from ggcp_schema.gguf import ValueType
+from ggcp_schema.language.fields import NotANumber
 from ggcp_schema.language.source import BLOCK_BYTES
 
 _DAMAGED = "the file is damaged or no GGUF; convert the checkpoint again"
@@ -99,7 +100,10 @@ def _value_differences(item: Metadata, found: Metadata) -> Iterator[str]:
         if at is None:
             return
         name, expected, actual = f"{name}[{at}]", expected[at], actual[at]
-    expected, actual = _comparable(expected, kind), _comparable(actual, kind)
+    if isinstance(expected, NotANumber) and isinstance(actual, NotANumber):
+        expected, actual = (f"nan ({nan.payload.hex(' ')})" for nan in (expected, actual))
+    else:
+        expected, actual = _comparable(expected, kind), _comparable(actual, kind)
     if actual != expected:
         yield f"{name}: expected {_short(expected)}, found {_short(actual)}"
 

@@ -178,7 +178,7 @@ class _Names:
                 offset=offset, expected="a name in UTF-8", found=shown(data), hint=gguf.DAMAGED
             ) from error
         if not text or text in taken:
-            found = f"«{shown_name(text)}» again" if text else "no name"
+            found = f"'{shown_name(text)}' again" if text else "no name"
             raise FormatError(
                 offset=offset, expected="a name that no other has", found=found, hint=gguf.DAMAGED
             )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable
 from io import BufferedWriter
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, Keys
@@ -19,6 +20,7 @@ from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.plan import Plan
 from ggcp_schema import Span, gguf
+from ggcp_schema.language.fields import NotANumber
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -107,6 +109,12 @@ class _HeadWriter(GGUFWriter):
             for element in item.value:
                 self._file.write(self._pack_val(element, item.sub_type, add_vtype=False))
         self.state = WriterState.KV_DATA
+
+    def _pack(self, fmt: str, value: Any, skip_pack_prefix: bool = False) -> bytes:
+        """Write a NaN with the very bytes that were read."""
+        if isinstance(value, NotANumber) and len(value.payload) == struct.calcsize(fmt):
+            return value.payload
+        return super()._pack(fmt, value, skip_pack_prefix)
 
 
 def _write_head(plan: Plan, file: BufferedWriter) -> int:

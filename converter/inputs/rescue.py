@@ -6,15 +6,16 @@ from converter.parts import Array, Computed
 from converter.progress import LOGGER
 from converter.snapshot import Hyperparameters
 from ggcp_schema import FormatError, Source, Span
-from ggcp_schema.checkpoint import ABORTED_SAVE
+from ggcp_schema.checkpoint import ABORTED_SAVE, MOST_UNWRITTEN
 from ggcp_schema.language.source import BLOCK_BYTES
 from ggcp_schema.tensor import element_count
 
 _OFFER = "the model in front of it is whole, and --rescue exports it"
 
 _REFUSED = (
-    "--rescue fills in no more than the end of the last layer's w3, and here more of the model is "
-    "missing or damaged; look for another copy, or an earlier checkpoint"
+    f"--rescue fills in no more than {MOST_UNWRITTEN} values at the end of the last layer's w3, "
+    "and here more of the model is missing or damaged; look for another copy, or an earlier "
+    "checkpoint"
 )
 
 

@@ -16,7 +16,7 @@ from gguf import GGUFType, Keys
 
 from converter.facts import Facts
 from converter.gguf_io import keys
-from converter.gguf_io.reader import Gguf, read_gguf
+from converter.gguf_io.reader import read_gguf
 from converter.inputs.gguf_fields import DAMAGED, GgufFields
 from converter.inputs.gguf_optimizer import optimizer_of
 from converter.inputs.rescue import offering_rescue, refusing_rescue, warn_of_damage
@@ -44,6 +44,7 @@ from converter.snapshot import (
 )
 from converter.vocabulary.gguf_file import tokenizer_of
 from ggcp_schema import FormatError, Source
+from ggcp_schema.foreign import Foreign, Kind, gguf_kind
 from ggcp_schema.language.checks import shown
 from ggcp_schema.lora import LoraModel
 from ggcp_schema.model import Model
@@ -94,15 +95,20 @@ class TrainerGguf:
         return not adapter and tensor_name("tok_embeddings") in self._gguf.tensors
 
     def _refused(self) -> FormatError:
-        found, hint = _what_it_is(self._gguf)
+        kind = gguf_kind(self._gguf.keys, self._gguf.tensors, self._gguf.value(Keys.General.TYPE))
+        found = Foreign(kind, self._token_count() if kind is Kind.GGUF_VOCABULARY else None)
         return FormatError(
             file=self.source.label,
             path="magic",
             offset=0,
-            expected="a checkpoint of train-text-from-scratch or finetune",
-            found=found,
-            hint=hint,
+            expected="a checkpoint",
+            found=found.what,
+            hint=kind.hint,
         )
+
+    def _token_count(self) -> int | None:
+        tokens = self._gguf.keys[Keys.Tokenizer.LIST].metadata
+        return None if tokens.element_type is None else len(tokens.value)
 
     def facts(self) -> Facts:
         """Return all that is known of it."""
@@ -253,25 +259,6 @@ class TrainerGguf:
         except FormatError as error:
             LOGGER.warning("the vocabulary in the file cannot be used: %s", error)
             return None
-
-
-def _what_it_is(gguf: Gguf) -> tuple[str, str]:
-    """Return what a GGUF is that is no checkpoint, and what to do with it."""
-    if gguf.value(Keys.General.TYPE) == GGUFType.ADAPTER:
-        return (
-            "an adapter of today (GGUF)",
-            "llama.cpp takes it as it is, with --lora; it holds no training state",
-        )
-    if Keys.Tokenizer.LIST in gguf.keys and not gguf.tensors:
-        count = len(gguf.keys[Keys.Tokenizer.LIST].metadata.value)
-        return (
-            f"a vocabulary of {count} tokens (GGUF)",
-            "it goes with --vocab; give the checkpoint that was trained with it",
-        )
-    return (
-        "a GGUF that no trainer of llama.cpp wrote",
-        "if it is a model, give it to llama.cpp as it is",
-    )
 
 
 def _attributes(members: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ from converter.progress import LOGGER
 from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.gguf import ValueType
 from ggcp_schema.language.checks import shown
+from ggcp_schema.language.errors import reason
 
 MOST_BYTES = 1 << 20
 """Bytes of a file of metadata: llama.cpp's model cards take a few thousand."""
@@ -95,7 +96,7 @@ def _parsed(source: Source) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise FormatError(
             expected="JSON",
-            found=f"«{printable(str(error))}»",
+            found=reason(error),
             hint='give a file such as {"general.author": "Me", "general.tags": ["tiny"]}',
         ) from error
     if not isinstance(given, dict):

@@ -10,7 +10,7 @@ import numpy as np
 from gguf import GGML_QUANT_VERSION, Keys
 
 from converter.gguf_io import keys
-from converter.gguf_io.reader import Gguf, GgufTensor
+from converter.gguf_io.reader import Gguf, GgufTensor, read_gguf
 from converter.layouts.tables import (
     ARCHITECTURE,
     BLOCK_COUNT,
@@ -29,9 +29,11 @@ from converter.numeric.rounding import widened
 from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
+from converter.roles import ANOTHER_BASE, Role, refused
 from converter.snapshot import Hyperparameters, Snapshot
 from converter.version import __version__
-from ggcp_schema import FormatError
+from ggcp_schema import FormatError, Source
+from ggcp_schema.foreign import Kind, recognised
 from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.language.checks import shown
 
@@ -41,8 +43,6 @@ _ELEMENT_BYTES = {
     TensorType.BF16: 2,
 }
 """Types of the base to which a change can be added."""
-
-_ANOTHER_BASE = "give the model that the checkpoint was trained on (finetune's --model-base)"
 
 # fmt: off
 _SIZES = (
@@ -58,9 +58,33 @@ _SIZES = (
 # fmt: on
 
 
+_BASES = (Kind.GGUF_MODEL, Kind.GGUF, Kind.DAMAGED_GGUF)
+"""Kinds of files of which a merge says more itself: what is missing or damaged."""
+
+
 def recognises(finished: Gguf) -> bool:
     """Tell whether a GGUF is a whole model."""
     return tensor_name("tok_embeddings") in finished.tensors
+
+
+def read_base(source: Source) -> Gguf:
+    """Read the base model of a merge.
+
+    Raises:
+        FormatError: it is no model, no GGUF, or is damaged.
+    """
+    found = recognised(source)
+    if found is None or found.kind not in _BASES:
+        source.seek(0)
+        error = refused(Role.BASE, found, shown(source.read(4)))
+        error.file = source.label
+        raise error
+    source.seek(0)
+    return read_gguf(
+        source,
+        damaged="the file is damaged, or not a model that this program can read; give another copy",
+        other=Role.BASE.hint,
+    )
 
 
 def stored_outtype(finished: Gguf, snapshot: Snapshot, base: Gguf) -> str | None:
@@ -109,7 +133,7 @@ def _require_fit(sizes: Hyperparameters, base: Gguf, deltas: dict[str, Delta]) -
     architecture = base.value(Keys.General.ARCHITECTURE)
     if architecture != ARCHITECTURE:
         found = "none" if architecture is None else shown(architecture)
-        raise _misfit(base, Keys.General.ARCHITECTURE, f"'{ARCHITECTURE}'", found, _ANOTHER_BASE)
+        raise _misfit(base, Keys.General.ARCHITECTURE, f"'{ARCHITECTURE}'", found, ANOTHER_BASE)
     parts = base.value(Keys.Split.LLM_KV_SPLIT_COUNT, 0)
     if parts not in (0, 1):
         hint = "join its files first: llama-gguf-split --merge"
@@ -125,7 +149,7 @@ def _require_fit(sizes: Hyperparameters, base: Gguf, deltas: dict[str, Delta]) -
         found = base.value(key, defaults.get(key))
         if found != wanted:
             words = f"{wanted}, as in the checkpoint ({c_name})"
-            raise _misfit(base, key, words, _number(found), _ANOTHER_BASE)
+            raise _misfit(base, key, words, _number(found), ANOTHER_BASE)
     for name, delta in deltas.items():
         _require_tensor(base, name, delta)
 
@@ -149,7 +173,7 @@ def _require_tensor(base: Gguf, name: str, delta: Delta) -> None:
             path=name,
             expected=f"a tensor of the dimensions {shown(wanted)}",
             found="no such tensor",
-            hint=_ANOTHER_BASE,
+            hint=ANOTHER_BASE,
         )
     tensor = base.tensors[name]
     if tensor.data.shape != wanted:
@@ -157,7 +181,7 @@ def _require_tensor(base: Gguf, name: str, delta: Delta) -> None:
             path=name,
             expected=f"the dimensions {shown(wanted)}, as in the checkpoint",
             found=shown(tensor.data.shape),
-            hint=_ANOTHER_BASE,
+            hint=ANOTHER_BASE,
         )
     if tensor.type not in _ELEMENT_BYTES:
         raise FormatError(

@@ -69,7 +69,7 @@ def _found_order(snapshot: Snapshot, target: Order) -> Order:
             snapshot.file,
             expected="one order of the parameters that fits the optimizer state",
             found=f"{fits}: {finding}",
-            hint=f"say which it is with {choice} (README, «Continue training»)",
+            hint=f"say which it is with {choice} (README, 'Continue training')",
         )
     possible = finding.candidates or orders
     order = target if target in possible else possible[0]
@@ -205,7 +205,7 @@ def _in_words(snapshot: Snapshot, finding: Finding) -> str:
     if not finding.settled:
         return (
             f"in an order that is not certain ({finding}); for a trainer to continue it right, "
-            "convert with --resume-with and --order (README, «Continue training»)"
+            "convert with --resume-with and --order (README, 'Continue training')"
         )
     optimizer = snapshot.required_optimizer
     right = [order for order in Order if order in finding.candidates]

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from gguf import Keys
 
 from converter.errors import ConversionError, OptionsError
-from converter.gguf_io.reader import Gguf, read_gguf
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_norms
 from converter.layouts.general import default_name, describe_model, output_path, read_general
 from converter.layouts.inference import Choices, model_plan, require_that_it_runs
-from converter.layouts.merged import merge_plan
+from converter.layouts.merged import merge_plan, read_base
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
@@ -56,6 +55,10 @@ class Prepared:
     origin: str
 
 
+_MOST_LAYERS = 512
+"""llama.cpp: ``LLAMA_MAX_LAYERS``."""
+
+
 @contextlib.contextmanager
 def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepared]:
     """Plan an export, keep its files open, and tell the user through the logger what it rests on.
@@ -79,6 +82,7 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
             require_outtype(source, options, "a merged model", tuple(OUTTYPES))
             snapshot = opened.snapshot()
             _warn_of_shared_heads(snapshot)
+            _warn_of_layers(snapshot)
             base = stack.enter_context(Source.open(options.base))
             plan = merge_plan(snapshot, read_base(base), outtype=options.outtype)
             yield _of_a_lora(plan, (opened.source, base), path)
@@ -87,6 +91,7 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
             require_outtype(source, options, "an adapter", ADAPTER_OUTTYPES)
             snapshot = opened.snapshot()
             _warn_of_shared_heads(snapshot)
+            _warn_of_layers(snapshot)
             plan = adapter_plan(snapshot, outtype=options.outtype or "f32")
             warn_of_norms(snapshot)
             yield _of_a_lora(plan, (opened.source,), path)
@@ -163,20 +168,6 @@ def _warn_of_shared_heads(snapshot: Snapshot) -> None:
         )
 
 
-def read_base(source: Source) -> Gguf:
-    """Read the base model of a merge.
-
-    Raises:
-        FormatError: it is no GGUF, or is damaged.
-    """
-    return read_gguf(
-        source,
-        damaged="the file is damaged, or not a model that this program can read; give another copy",
-        other="give the base model as a GGUF; llama.cpp's converters make one of older or other "
-        "files",
-    )
-
-
 def _of_a_lora(plan: Plan, sources: tuple[Source, ...], path: Name) -> Prepared:
     """Return the work; in a folder the file is named after the checkpoint, its size and type."""
     kinds = [tensor.type for tensor in plan.tensors if len(tensor.shape) > 1]
@@ -212,6 +203,7 @@ def _model(
     outtype = OUTTYPES[options.outtype or "f32"]
     sizes = snapshot.hyperparameters
     require_that_it_runs(snapshot)
+    _warn_of_layers(snapshot)
     tokenizer = snapshot.vocabulary or ()
     if options.vocabulary is not None:
         sources.append(stack.enter_context(Source.open(options.vocabulary)))
@@ -257,6 +249,16 @@ def _trained_context_length(snapshot: Snapshot) -> int:
         counters.sample_count,
     )
     return length
+
+
+def _warn_of_layers(snapshot: Snapshot) -> None:
+    count = snapshot.hyperparameters.block_count
+    if count > _MOST_LAYERS:
+        LOGGER.warning(
+            "the model has %d layers; llama.cpp, and what is built on it, refuses more than %d",
+            count,
+            _MOST_LAYERS,
+        )
 
 
 def _warn_of_fallbacks(plan: Plan, outtype: Outtype) -> None:

@@ -18,7 +18,7 @@ from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
-from converter.use_cases.export import read_base, require_lora
+from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
@@ -61,7 +61,7 @@ def verify(
             _require_base_where_merged(path, finished, base)
             require_lora(opened, source)
         if base is not None:
-            base_model = read_base(stack.enter_context(Source.open(base)))
+            base_model = merged.read_base(stack.enter_context(Source.open(base)))
             expected = _merged(opened, finished, base_model)
         elif of_lora:
             expected = _adapter(opened, finished)
@@ -110,8 +110,8 @@ def _model(opened: Opened, finished: Gguf) -> _Expected:
         raise ConversionError(opened.source.label or "checkpoint", **NO_MODEL)
     snapshot = opened.model(rescue=inference.is_rescued(finished))
     count = snapshot.hyperparameters.vocabulary_size
-    tokenizer = read_vocabulary(finished.source, token_count=count).metadata
-    choices = inference.stored_choices(finished, snapshot, tokenizer)
+    vocabulary = read_vocabulary(finished.source, token_count=count, complete=False)
+    choices = inference.stored_choices(finished, snapshot, vocabulary.metadata)
     return _Expected(inference.model_plan(snapshot, choices))
 
 

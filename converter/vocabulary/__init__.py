@@ -7,38 +7,30 @@ file of 2023 (ggjt, and the older ggmf and ggml) or a SentencePiece model. Tenso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from gguf import Keys
 
-from converter.vocabulary import ggjt_file, gguf_file, sentencepiece_file
+from converter.gguf_io.reader import read_keys
+from converter.roles import Role, refused
+from converter.vocabulary import ggjt_file, sentencepiece_file
+from converter.vocabulary.gguf_file import tokenizer_of
 from converter.vocabulary.model import Vocabulary
 from ggcp_schema import FormatError, Source
+from ggcp_schema.foreign import Foreign, Kind, recognised
 from ggcp_schema.language.checks import shown
+from ggcp_schema.language.errors import reason
 
 __all__ = ["Vocabulary", "read_vocabulary"]
 
-_READERS: dict[bytes, Callable[[Source, int], Vocabulary]] = {
-    b"GGUF": gguf_file.read,
-    b"tjgg": ggjt_file.read,
-    b"fmgg": ggjt_file.read,
-    b"lmgg": ggjt_file.read,
-}
 
-_GIVE = "give the GGUF, the ggjt .bin or the tokenizer.model that was the trainer's --vocab-model"
-
-_NO_VOCABULARY = {
-    b"pcgg": ("a training checkpoint (ggcp)", f"a checkpoint holds no vocabulary; {_GIVE}"),
-    b"lcgg": ("a LoRA checkpoint (ggcl)", f"a checkpoint holds no vocabulary; {_GIVE}"),
-    b"algg": ("a LoRA adapter (ggla)", f"an adapter holds no vocabulary; {_GIVE}"),
-    b"PK\x03\x04": ("a zip archive", "unpack it and give the vocabulary inside"),
-    b"": ("an empty file", _GIVE),
-}
-"""First bytes of files that people take for a vocabulary: what each is, and what to do."""
-
-
-def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
+def read_vocabulary(source: Source, *, token_count: int, complete: bool = True) -> Vocabulary:
     """Read the vocabulary of a model of ``token_count`` tokens (C: ``n_vocab``).
 
     Time and memory are bounded, whatever the file claims: at most 64 MiB of it are read.
+
+    Args:
+        source: the file.
+        token_count: tokens of the model.
+        complete: whether ids that a GGUF lacks are filled in; see ``tokenizer_of``.
 
     Raises:
         FormatError: the file cannot be read, is damaged, holds no vocabulary or another number of
@@ -46,7 +38,7 @@ def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
     """
     source.seek(0)
     try:
-        return _read(source, token_count)
+        return _read(source, token_count, complete)
     except FormatError as error:
         error.file = source.label
         raise
@@ -54,28 +46,24 @@ def read_vocabulary(source: Source, *, token_count: int) -> Vocabulary:
         raise FormatError(
             file=source.label,
             expected="a file that can be read",
-            found=f"«{error.strerror or error}»",
+            found=reason(error),
             hint="the disk cannot read the file; copy it to another disk and try again",
         ) from error
 
 
-def _read(source: Source, token_count: int) -> Vocabulary:
+def _read(source: Source, token_count: int, complete: bool) -> Vocabulary:
     magic = source.read(4)
-    source.seek(0)
-    if magic in _READERS:
-        return _READERS[magic](source, token_count)
-    if magic.startswith(sentencepiece_file.FIRST_BYTE):
-        return sentencepiece_file.read(source, token_count)
-    if magic.lstrip().startswith(b"{"):
-        found, hint = "a JSON file", f"a tokenizer.json cannot be read; {_GIVE}"
-    elif magic and not magic.strip(b"\0"):
-        found, hint = "zeros", f"the file was never written, or was lost on the disk; {_GIVE}"
+    if magic == b"GGUF":
+        source.seek(0)
+        keys = read_keys(source)
+        found = None if Keys.Tokenizer.LIST in keys else recognised(source)
+        if found is None or found.kind is Kind.GGUF:
+            return tokenizer_of(keys, token_count, complete=complete)
     else:
-        found, hint = _NO_VOCABULARY.get(magic, (shown(magic), _GIVE))
-    raise FormatError(
-        path="magic",
-        offset=0,
-        expected="a GGUF, a ggjt model file of 2023 or a SentencePiece model",
-        found=found,
-        hint=hint,
-    )
+        found = recognised(source)
+        source.seek(0)
+        if magic in ggjt_file.LAYOUTS and found != Foreign(Kind.WHISPER):
+            return ggjt_file.read(source, token_count)
+        if magic.startswith(sentencepiece_file.FIRST_BYTE) and found != Foreign(Kind.HTML):
+            return sentencepiece_file.read(source, token_count)
+    raise refused(Role.VOCABULARY, found, shown(magic))

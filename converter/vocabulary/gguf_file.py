@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from gguf import Keys
 
-from converter.gguf_io.reader import Value, read_keys
+from converter.gguf_io.reader import Value
 from converter.plan import Metadata
 from converter.vocabulary.model import (
     SPECIAL_IDS,
@@ -19,7 +19,7 @@ from converter.vocabulary.model import (
     require_distinct,
     require_token_count,
 )
-from ggcp_schema import FormatError, Source
+from ggcp_schema import FormatError
 from ggcp_schema.gguf import ValueType
 from ggcp_schema.language.checks import shown
 
@@ -67,16 +67,9 @@ _NEEDED = {
 }
 
 
-def read(source: Source, token_count: int) -> Vocabulary:
-    """Read the tokenizer metadata of a GGUF, open at its first byte; see ``tokenizer_of``.
-
-    Raises:
-        FormatError: the file is damaged, or ``tokenizer_of`` raises it.
-    """
-    return tokenizer_of(read_keys(source), token_count)
-
-
-def tokenizer_of(keys: Mapping[str, Value], token_count: int) -> Vocabulary:
+def tokenizer_of(
+    keys: Mapping[str, Value], token_count: int, *, complete: bool = True
+) -> Vocabulary:
     """Return the tokenizer metadata among the keys of a GGUF.
 
     Every key ``tokenizer.ggml.*`` is copied with its type; ``tokenizer.chat_template`` is none of
@@ -88,6 +81,12 @@ def tokenizer_of(keys: Mapping[str, Value], token_count: int) -> Vocabulary:
     - A ``llama`` tokenizer without an id for the begin or the end of text, or for the unknown
       token, gets llama.cpp's defaults 1, 2 and 0: transformers knows none of them.
     - An array without elements is left out: GGUFWriter cannot write it.
+
+    Args:
+        keys: of the GGUF.
+        token_count: tokens of the model.
+        complete: whether ids that are missing get those defaults; a file that was made from a
+            SentencePiece model without them has none, and is as it should be.
 
     Raises:
         FormatError: the keys hold no tokenizer, one that llama.cpp would not load, or another
@@ -116,7 +115,7 @@ def tokenizer_of(keys: Mapping[str, Value], token_count: int) -> Vocabulary:
             del metadata[key]
         else:
             _check_id(values[key], token_count)
-    if llama:
+    if llama and complete:
         for key, token in SPECIAL_IDS.items():
             if token < token_count:
                 metadata.setdefault(key, Metadata(key, ValueType.UINT32, token))

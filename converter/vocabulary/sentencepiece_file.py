@@ -44,7 +44,7 @@ def read(source: Source, token_count: int) -> Vocabulary:
         raise FormatError(
             expected="the package that reads SentencePiece models",
             found="it is not installed",
-            hint="pip install 'ggcp[sentencepiece]', or give the vocabulary as a GGUF",
+            hint="pip install sentencepiece, or give the vocabulary as a GGUF",
         ) from error
     processor = SentencePieceProcessor()
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from ggcp_schema.checkpoint import CHECKPOINT_FILE, FOREIGN, MAGICLESS
+from ggcp_schema.checkpoint import CHECKPOINT_FILE
 from ggcp_schema.document.example import EXAMPLES, dump
 from ggcp_schema.document.markdown import markdown
 from ggcp_schema.document.page import (
@@ -29,6 +29,7 @@ from ggcp_schema.document.tables import (
     struct_blocks,
 )
 from ggcp_schema.document.walk import alternatives, name_of_case, struct_name, structs, text
+from ggcp_schema.foreign import SIGNATURES, Kind
 from ggcp_schema.history import BRANCHES, MASTER, NAMES_WHOLE_SINCE, SCALE, TRAINERS, dated
 from ggcp_schema.language.fields import Field, Struct
 from ggcp_schema.language.runs import Repeated
@@ -154,18 +155,28 @@ def _after_notation(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
 
 
 def _first_bytes(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
-    yield Heading(2, "What the first four bytes say")
+    yield Heading(2, "What the first bytes say")
     rows = [(f"`{_octets(magic)}`", _printed(magic), link(root)) for magic, root in kinds]
+    described = {magic for magic, _ in kinds}
     rows += [
-        (f"`{_octets(magic)}`", _printed(magic), f"{what[0].upper()}{what[1:]}; {hint}.")
-        for magic, (what, hint) in FOREIGN.items()
+        (f"`{_octets(magic)}`", _printed(magic), _foreign(kind))
+        for magic, kind in SIGNATURES.items()
+        if magic not in described
     ]
     yield Table(("Bytes", "As text", "The file is"), tuple(rows))
     yield Paragraph(
         f"Only the first {len(kinds)} are described here; everything else is no checkpoint that "
         "this page is about. A file without a magic whose bytes 32 to 96 hold "
-        f"`tok_embeddings.weight` is {MAGICLESS[0]}."
+        f"`tok_embeddings.weight` is {Kind.MAGICLESS.what}."
     )
+
+
+def _foreign(kind: Kind) -> str:
+    """Say what a file is and what to do; of a GGUF for each of its kinds, in their order."""
+    if kind is Kind.GGUF:
+        kinds = [member for member in Kind if member.name.startswith("GGUF_")]
+        return f"A GGUF: {'. Or '.join(f'{member.what}; {member.hint}' for member in kinds)}."
+    return f"{kind.what[0].upper()}{kind.what[1:]}; {kind.hint}."
 
 
 def _octets(magic: bytes) -> str:
@@ -173,7 +184,8 @@ def _octets(magic: bytes) -> str:
 
 
 def _printed(magic: bytes) -> str:
-    return f"`{magic.decode('ascii')}`" if magic.isalpha() else ""
+    words = magic.decode("latin-1")
+    return f"`{words}`" if words.isascii() and words.isprintable() else ""
 
 
 def _tensors() -> Iterator[Block]:

@@ -28,6 +28,11 @@ def _shown(character: str) -> str:
     return character
 
 
+def reason(error: Exception) -> str:
+    """Return what the system or a library says of a failure, in quotes, as text for a message."""
+    return f"'{printable(str(getattr(error, 'strerror', None) or error))}'"
+
+
 class FormatError(Exception):
     """A file does not hold what its format says.
 
@@ -35,7 +40,7 @@ class FormatError(Exception):
         file: name of the file as the caller gave it, or None for an unnamed stream.
         path: path of the field in the schema, such as ``model.layers[3].attention.wq.shape``.
         offset: byte offset in the file where the field starts, or None where there is none.
-        expected: what the format says should be there.
+        expected: what the format says should be there; empty where there is no file at all.
         found: what is there.
         hint: what to do next.
         partial: when parsing, the container of the struct around the field as far as it went, and
@@ -72,6 +77,8 @@ class FormatError(Exception):
         return partial(type(self), **{name: getattr(self, name) for name in names}), ()
 
     def __str__(self) -> str:
+        if not self.expected:
+            return f"{printable(self.file or 'file')}: {self.found}; {self.hint}"
         where = self.path or "file"
         if self.offset is not None:
             where += f" at offset {self.offset:#x}"

@@ -42,7 +42,7 @@ class Number(Described, FormatField):  # type: ignore[misc]
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         try:
             data = self._packer.pack(obj)
-        except (struct.error, OverflowError, TypeError) as error:
+        except (struct.error, OverflowError, TypeError, ValueError) as error:
             raise FormatError(
                 offset=stream.tell(), expected=self.values, found=shown(obj), hint=ANOTHER
             ) from error

@@ -37,11 +37,13 @@ def _cut(offset: int, length: int, left: int) -> FormatError:
     return FormatError(offset=offset, expected=f"{length} bytes", found=found, hint=CUT)
 
 
-def _require_bytes_like(item: Any, offset: int) -> None:
+def _as_bytes(item: Any, offset: int) -> bytes:
+    """Return what a buffer holds, whose length in elements may be another than that in bytes."""
     if not isinstance(item, (bytes, bytearray, memoryview)):
         raise FormatError(
             offset=offset, expected="bytes", found=type(item).__name__, hint="give a bytes object"
         )
+    return bytes(item)
 
 
 class Repeated(Described, Subconstruct):  # type: ignore[misc]
@@ -135,16 +137,16 @@ class Bytes(Described, Construct):  # type: ignore[misc]
         return read(stream, length)
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
-        _require_bytes_like(obj, stream.tell())
+        given = _as_bytes(obj, stream.tell())
         length = self._length(None, context)
-        if len(obj) != length:
+        if len(given) != length:
             raise FormatError(
                 offset=stream.tell(),
                 expected=f"{length} bytes",
-                found=f"{len(obj)} bytes",
+                found=f"{len(given)} bytes",
                 hint=ANOTHER,
             )
-        stream.write(obj)
+        stream.write(given)
 
 
 class Signature(Described, Construct):  # type: ignore[misc]
@@ -187,9 +189,8 @@ class AlignTo(Described, Construct):  # type: ignore[misc]
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         length = -stream.tell() % self.alignment
-        if obj is not None:
-            _require_bytes_like(obj, stream.tell())
-        stream.write(obj if obj is not None and len(obj) == length else bytes(length))
+        given = b"" if obj is None else _as_bytes(obj, stream.tell())
+        stream.write(given if len(given) == length else bytes(length))
 
 
 class End(Described, Construct):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.errors import FormatError, reason
 
 
 class Sink:
@@ -80,7 +80,7 @@ class Sink:
             file=self.label,
             offset=offset,
             expected="a binary file that takes the bytes of the checkpoint",
-            found=f"«{getattr(error, 'strerror', None) or error}»",
+            found=reason(error),
             hint="make room on the disk, or write to another folder"
             if getattr(error, "errno", None)
             else "give an open file of the mode 'wb'",

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.errors import FormatError, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,13 +66,14 @@ class Source(io.BufferedReader):
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(path, flags)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
             hint = _HINTS.get(getattr(error, "errno", None) or 0, "check the name of the file")
             if label == "-":
                 hint = "standard input is not supported; give the name of a file"
-            raise FormatError(
-                file=label, expected="a file to read", found=f"«{reason}»", hint=hint
-            ) from error
+            if isinstance(error, FileNotFoundError):
+                expected, found = "", "no such file"
+            else:
+                expected, found = "a file to read", reason(error)
+            raise FormatError(file=label, expected=expected, found=found, hint=hint) from error
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
@@ -98,9 +99,8 @@ class Source(io.BufferedReader):
             file.seek(0)
             nothing = file.read(0)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
             raise FormatError(
-                file=label, expected=expected, found=f"«{reason}»", hint=hint
+                file=label, expected=expected, found=reason(error), hint=hint
             ) from error
         if not isinstance(nothing, bytes):
             raise FormatError(file=label, expected=expected, found="a text file", hint=hint)
@@ -167,7 +167,7 @@ class Source(io.BufferedReader):
                 file=self.label,
                 offset=offset,
                 expected=f"{length} bytes",
-                found=f"«{error.strerror or error}»",
+                found=reason(error),
                 hint="the disk cannot read the file; copy it to another disk and try again",
             ) from error
         except ValueError as error:

@@ -28,7 +28,7 @@ MOST_MEMORY = 8 << 20
 PIPE = "expected a regular file, found a pipe; standard input is not supported; save the data to a"
 DEVICE = "expected a regular file, found a device; standard input is not supported; give the name"
 FOLDER = "expected a regular file, found a folder; give the name of a file in it"
-CIRCLE = "found «Too many levels of symbolic links»; the symbolic links lead in a circle; give the"
+CIRCLE = "found 'Too many levels of symbolic links'; the symbolic links lead in a circle; give the"
 
 
 def zeros(folder: Path) -> str:
@@ -114,7 +114,7 @@ def test_what_is_no_regular_file(
 
 def test_standard_input_is_not_supported(inputs: Path, folder: Path) -> None:
     data = (inputs / "in.bin").read_bytes()
-    for name, found in (("-", "found «No such file"), ("/dev/stdin", "found a pipe")):
+    for name, found in (("-", "no such file"), ("/dev/stdin", "found a pipe")):
         done = subprocess.run(
             [*COMMAND, "convert", name, str(folder / "out")],
             input=data,
@@ -133,7 +133,7 @@ def test_standard_output_is_not_supported(inputs: Path, folder: Path) -> None:
     with pytest.raises(ConversionError) as caught:
         perform("convert {inputs}/in.bin -", inputs=inputs)
     assert str(caught.value) == (
-        "-: expected the name of a file, found «-», which stands for standard output elsewhere; "
+        "-: expected the name of a file, found '-', which stands for standard output elsewhere; "
         "standard output is not supported; for a file of this name give ./-"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fuzz import corpus
 from layouts import ONE_LAYER, TINY, floats
 from members import changed, span
 
@@ -102,6 +103,7 @@ REVERSED = "NumPy's shape is the checkpoint's, reversed"
 OTHER = "give another value"
 MISSING = ("a value", "none", "give the container a member of this name")
 U32 = "a whole number from 0 to 4294967295"
+F32 = "a number that a float32 can hold"
 I32 = "a whole number from -2147483648 to 2147483647"
 
 
@@ -230,6 +232,54 @@ def test_a_wrong_member(
         container = changed(container, record, {"data": array_})
     error = refused(changed(container, path, value))
     assert str(error) == f"{path} at offset {offset:#x}: expected {expected}, found {found}; {hint}"
+
+
+@pytest.mark.parametrize(
+    ("container", "path", "offset", "value", "expected", "found", "hint"),
+    [
+        (ADAM_0, "training.iteration_count", 8, np.array([1, 2]), U32, "[1 2]", OTHER),
+        (ADAM_0, "optimizer.state.best_loss", 0x34C, np.array("x"), F32, "x", OTHER),
+        (
+            ADAM_0,
+            "optimizer.version",
+            0xF0,
+            np.array([0, 0]),
+            "0 or 1",
+            "[0 0]",
+            "give the version of the optimizer context",
+        ),
+        (ADAM_1, "optimizer.type", 0x10C, np.array([0, 0]), "a whole number", "ndarray", OTHER),
+        (ADAM_1, "optimizer.type", 0x10C, np.array(0), "a whole number", "ndarray", OTHER),
+    ],
+)
+def test_an_array_is_no_number(
+    container: Any, path: str, offset: int, value: Any, expected: str, found: str, hint: str
+) -> None:
+    error = refused(changed(container.container, path, value))
+    assert str(error) == f"{path} at offset {offset:#x}: expected {expected}, found {found}; {hint}"
+
+
+@pytest.mark.parametrize("value", [np.array([9, 9]), np.array(9), np.array([9.0])])
+def test_an_array_is_no_feed_forward_length(value: Any) -> None:
+    with parse(io.BytesIO(corpus.lora())) as lora:
+        assert str(refused({**lora.container, "feed_forward_length": value})) == (
+            "feed_forward_length at offset 0x5c: expected a whole number, found ndarray; " + OTHER
+        )
+
+
+def test_padding_is_measured_in_bytes() -> None:
+    """21 elements of two bytes each: not what stands between a record's head and its data."""
+    wide = memoryview(bytes(range(42))).cast("H")
+    assert len(wide) == 21
+    record = {"data": NORM, "padding": wide}
+    assert built(changed(ADAM_0.container, "model.norm", record)) == ADAM_0.data
+    compiler = changed(
+        ADAM_0.container, "optimizer.params.compiler_padding", memoryview(bytes(4)).cast("H")
+    )
+    assert str(refused(compiler)) == (
+        "optimizer.params.compiler_padding at offset 0x10a: expected 2 bytes, found 4 bytes; "
+        + OTHER
+    )
 
 
 def test_a_name_of_another_length() -> None:

@@ -96,7 +96,7 @@ def test_a_file_that_is_only_read(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with path.open("rb") as file:
         error = refused(file)
-    assert str(error) == f"{path}: magic at offset 0x0: expected {TAKES}, found «write»; {MODE}"
+    assert str(error) == f"{path}: magic at offset 0x0: expected {TAKES}, found 'write'; {MODE}"
     assert isinstance(error.__cause__, io.UnsupportedOperation)
 
 
@@ -124,7 +124,7 @@ def test_a_full_disk(buffering: int) -> None:
     file = Path("/dev/full").open("wb", buffering)  # noqa: SIM115 (closing it fails as well)
     error = refused(file)
     assert (error.file, error.expected, error.hint) == ("/dev/full", TAKES, DISK)
-    assert error.found == "«No space left on device»"
+    assert error.found == "'No space left on device'"
     assert isinstance(error.__cause__, OSError)
     assert error.offset in (0, len(TINY_FILE.data))
     if buffering:
@@ -142,7 +142,7 @@ def test_a_disk_that_fills_up() -> None:
             return super().write(data)
 
     assert str(refused(Filling())) == (
-        f"model.norm.data at offset 0xa0: expected {TAKES}, found «Disk quota exceeded»; {DISK}"
+        f"model.norm.data at offset 0xa0: expected {TAKES}, found 'Disk quota exceeded'; {DISK}"
     )
 
 
@@ -155,7 +155,7 @@ def test_a_pipe_that_would_have_to_wait() -> None:
             return None
 
     error = refused(Waiting())
-    assert error.found == "«the file takes no more bytes»"
+    assert error.found == "'the file takes no more bytes'"
     assert error.path == "magic"
 
 

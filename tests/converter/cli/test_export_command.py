@@ -123,14 +123,13 @@ def test_help_says_what_the_options_mean(folder: Path) -> None:
     [
         (
             ("nothing.bin", "--vocab", VOCABULARY),
-            "nothing.bin: file: expected a file to read, found «No such file or directory»; check "
-            "the name and the folder",
+            "nothing.bin: no such file; check the name and the folder",
         ),
         (
             (VOCABULARY, "--vocab", VOCABULARY),
-            f"{VOCABULARY}: magic at offset 0x0: expected a checkpoint of train-text-from-scratch "
-            "or finetune, found a vocabulary of 300 tokens (GGUF); it goes with --vocab; give the "
-            "checkpoint that was trained with it",
+            f"{VOCABULARY}: magic at offset 0x0: expected a checkpoint, found a vocabulary "
+            "(GGUF) with 300 tokens; it holds no model and works as --vocab; give the checkpoint "
+            "itself first",
         ),
     ],
 )

@@ -98,7 +98,7 @@ def test_places_where_nothing_can_be_written(line: str, inputs: Path, folder: Pa
     (folder / "circle").symlink_to(folder / "circle")
     (folder / "file").write_text("")
     for place in ("none/out", "file/out", "circle/out", "x" * 256):
-        with pytest.raises(ConversionError, match="expected a file that can be written, found «"):
+        with pytest.raises(ConversionError, match="expected a file that can be written, found '"):
             perform(line, folder=inputs, out=folder / place)
     assert {path.name for path in folder.iterdir()} == {"circle", "file"}
 

@@ -12,7 +12,7 @@ from command import ENVIRONMENT, ROOT
 pytest.importorskip("sentencepiece")
 
 GOLDEN = ROOT / "tests" / "golden" / "messages.txt"
-MADE = re.compile(r"(ggcp: |\w+Error: ).*expected .*, found .*; .*")
+MADE = re.compile(r"(ggcp: |\w+Error: ).*(expected .*, found .*|: no such file); .*")
 USAGE = re.compile(r"ggcp( \w+)?: error: .*")
 DIFFERENCE = re.compile(r"m/\S+: (key|tensor|the file).*")
 """Of ``verify``, which says what differs and nothing else."""
@@ -52,3 +52,4 @@ def test_each_is_one_line_without_control_characters() -> None:
     for part in messages():
         assert part.count("\n") <= 2
         assert all(c.isprintable() for c in part.replace("\n", "")), part
+        assert not set("«»") & set(part), part

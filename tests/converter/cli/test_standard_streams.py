@@ -48,8 +48,8 @@ def test_full_standard_output_is_named(inputs: Path) -> None:
         done = run("inspect", "in.bin", cwd=inputs, stdout=full)
     assert (done.returncode, done.stderr) == (
         1,
-        "ggcp: expected standard output to take the result, found «[Errno 28] No space left on "
-        "device»; make room, or send it to another place\n",
+        "ggcp: expected standard output to take the result, found '[Errno 28] No space left on "
+        "device'; make room, or send it to another place\n",
     )
 
 
@@ -104,13 +104,13 @@ REFUSED = {
         "in.bin: expected more memory, found the limit of this system or shell; "
         "close other programs, or allow this one more (ulimit -v)"),
     "files": (OSError(errno.EMFILE, "Too many open files"),
-        "in.bin: expected the system to do what was asked of it, found «Too many open files»; "
+        "in.bin: expected the system to do what was asked of it, found 'Too many open files'; "
         "close other programs, or allow more open files (ulimit -n)"),
     "anything": (OSError(errno.EIO, "Input/output error", "some/file"),
-        "some/file: expected the system to do what was asked of it, found «Input/output error»; "
+        "some/file: expected the system to do what was asked of it, found 'Input/output error'; "
         "try again, or on another disk"),
     "a broken pipe of another": (BrokenPipeError(errno.EPIPE, "Broken pipe"),
-        "in.bin: expected the system to do what was asked of it, found «Broken pipe»; "
+        "in.bin: expected the system to do what was asked of it, found 'Broken pipe'; "
         "try again, or on another disk"),
 }
 # fmt: on
@@ -138,7 +138,7 @@ def test_a_limit_on_open_files(inputs: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert str(caught.value) == (
-        f"{inputs}/out: file: expected a file to read, found «Too many open files»; "
+        f"{inputs}/out: file: expected a file to read, found 'Too many open files'; "
         "allow more open files, with ulimit -n"
     )
 

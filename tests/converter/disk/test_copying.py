@@ -168,7 +168,7 @@ def test_source_that_cannot_be_read(
     with pytest.raises(FormatError) as caught:
         convert(source, folder / "out.gguf")
     assert str(caught.value) == (
-        f"{source}: file at offset 0x60: expected 19200 bytes, found «Input/output error»; "
+        f"{source}: file at offset 0x60: expected 19200 bytes, found 'Input/output error'; "
         "the disk cannot read the file; copy it to another disk and try again"
     )
     assert list(folder.iterdir()) == []
@@ -182,7 +182,7 @@ def test_target_that_cannot_be_written(
     with pytest.raises(ConversionError) as caught:
         convert(source, folder / "out.gguf")
     assert str(caught.value) == (
-        f"{folder / 'out.gguf'}: expected a file that can be written, found «Input/output error»; "
+        f"{folder / 'out.gguf'}: expected a file that can be written, found 'Input/output error'; "
         "the disk cannot write; write to another one"
     )
     assert list(folder.iterdir()) == []

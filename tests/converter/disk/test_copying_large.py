@@ -102,8 +102,8 @@ def test_a_disk_that_is_full(
     with pytest.raises(ConversionError) as caught:
         convert(source, folder / "out.gguf", writing=Writing(sync=False))
     assert str(caught.value) == (
-        f"{folder / 'out.gguf'}: expected a file that can be written, found «No space left on "
-        "device»; make room on the disk, or write to another one"
+        f"{folder / 'out.gguf'}: expected a file that can be written, found 'No space left on "
+        "device'; make room on the disk, or write to another one"
     )
     assert list(folder.iterdir()) == []
 
@@ -135,7 +135,7 @@ def test_a_source_that_cannot_be_read(
         monkeypatch.setattr(os, name, failing(errno.EIO))
     with pytest.raises(FormatError) as caught:
         convert(source, folder / "out.gguf", writing=Writing(sync=False))
-    assert caught.value.found == "«Input/output error»"
+    assert caught.value.found == "'Input/output error'"
     assert caught.value.hint == (
         "the disk cannot read the file; copy it to another disk and try again"
     )

@@ -78,7 +78,7 @@ def test_no_room_is_noticed_before_anything_is_copied(
     monkeypatch.setattr(os, "posix_fallocate", failing(number))
     with pytest.raises(ConversionError) as caught:
         convert(source, folder / "out.gguf", writing=Writing(sync=False))
-    assert f"found «{os.strerror(number)}»; " in str(caught.value)
+    assert f"found '{os.strerror(number)}'; " in str(caught.value)
     assert copied == []
     assert list(folder.iterdir()) == []
 

@@ -19,7 +19,7 @@ from converter import ConversionError
 from ggcp_schema import FormatError
 
 every_writer = pytest.mark.parametrize("line", WRITING.values(), ids=WRITING.keys())
-FULL = "found «No space left on device»; make room on the disk, or write to another one"
+FULL = "found 'No space left on device'; make room on the disk, or write to another one"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_read_only_disk(line: str, inputs: Path, disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(ConversionError) as caught:
         perform(line, folder=inputs, out=disk / "out")
-    found = "found «Read-only file system»; the disk is read-only; write to another one"
+    found = "found 'Read-only file system'; the disk is read-only; write to another one"
     assert found in str(caught.value)
 
 
@@ -114,7 +114,7 @@ def test_a_limit_on_the_size_of_files_in_a_shell(inputs: Path, folder: Path) -> 
     )
     assert done.returncode == 1
     assert done.stderr == (
-        f"ggcp: {folder}/out: expected a file that can be written, found «File too large»; "
+        f"ggcp: {folder}/out: expected a file that can be written, found 'File too large'; "
         "this disk or shell allows no file of this size; write to another disk\n"
     )
     assert list(folder.iterdir()) == []
@@ -137,7 +137,7 @@ def test_a_folder_that_may_not_be_written(line: str, tmp_path: Path) -> None:
                 os.setuid(65534)
             perform(line, folder=".", out="out")
         except ConversionError as error:
-            code = 0 if "found «Permission denied»; ask for permission" in str(error) else 2
+            code = 0 if "found 'Permission denied'; ask for permission" in str(error) else 2
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)

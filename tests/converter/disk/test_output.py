@@ -67,7 +67,7 @@ def test_failure_leaves_nothing(
     message = str(caught.value)
     reason = os.strerror(number)
     assert message.startswith(
-        f"{folder / 'out.gguf'}: expected a file that can be written, found «{reason}»; "
+        f"{folder / 'out.gguf'}: expected a file that can be written, found '{reason}'; "
     )
     assert list(folder.iterdir()) == []
 
@@ -97,7 +97,7 @@ def test_replaced_file_stays_when_the_folder_cannot_be_synchronised(
     with pytest.raises(ConversionError) as caught:
         convert(source, output, writing=Writing(force=True))
     assert str(caught.value) == (
-        f"{output}: expected a disk that keeps the name of the file, found «Input/output error»; "
+        f"{output}: expected a disk that keeps the name of the file, found 'Input/output error'; "
         "the new file is there, whole, but a power cut may lose it; write to another disk"
     )
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"out.gguf": right}
@@ -110,8 +110,8 @@ def test_full_disk_is_explained(
     with pytest.raises(ConversionError) as caught:
         convert(source, folder / "out.gguf")
     assert str(caught.value) == (
-        f"{folder / 'out.gguf'}: expected a file that can be written, found «No space left on "
-        "device»; make room on the disk, or write to another one"
+        f"{folder / 'out.gguf'}: expected a file that can be written, found 'No space left on "
+        "device'; make room on the disk, or write to another one"
     )
 
 
@@ -243,7 +243,7 @@ def test_place_that_cannot_be_written(name: str, source: Path, folder: Path) -> 
         convert(source, f"{folder}/{name}")
     shown = f"{folder}/{name}".replace("\0", "\\x00")
     assert str(caught.value) == (
-        f"{shown}: expected a file that can be written, found «{found}»; {hint}"
+        f"{shown}: expected a file that can be written, found '{found}'; {hint}"
     )
     assert {path.name for path in folder.iterdir()} == {"file", "circle"}
 
@@ -302,7 +302,7 @@ def test_disk_that_cannot_be_waited_for(
         convert(source, folder / "out.gguf")
     assert str(caught.value) == (
         f"{folder / 'out.gguf'}: expected a file that can be written, found "
-        f"«{os.strerror(number)}»; this disk cannot be waited for; give --no-fsync, or write to "
+        f"'{os.strerror(number)}'; this disk cannot be waited for; give --no-fsync, or write to "
         "another one"
     )
     assert list(folder.iterdir()) == []

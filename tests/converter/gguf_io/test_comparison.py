@@ -127,7 +127,7 @@ def test_names_in_errors_are_cut_and_printable(tmp_path: Path) -> None:
     twice = pair(LONG, 0, b"\0")
     with pytest.raises(FormatError) as caught:
         found(tmp_path, Plan("llama", (), ()), twice, twice)
-    assert caught.value.found == f"«{SHOWN}» again"
+    assert caught.value.found == f"'{SHOWN}' again"
     info = text(LONG.encode()) + struct.pack("<IQIQ", 1, 2**40, 0, 0)
     with pytest.raises(FormatError) as caught:
         found(tmp_path, Plan("llama", (), ()), tensors=(info,))

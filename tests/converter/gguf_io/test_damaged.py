@@ -150,7 +150,7 @@ def test_key_without_a_name_of_its_own(name: str, opened: Opened) -> None:
     changed.keys.append(Key(name, U32, 0))
     complaint = opened(changed.to_bytes())
     assert complaint.startswith("metadata[5] at offset ")
-    found = f"«{name}» again" if name else "no name"
+    found = f"'{name}' again" if name else "no name"
     assert complaint.endswith(f": expected a name that no other has, found {found}")
 
 
@@ -166,7 +166,7 @@ def test_alignment_that_is_no_power_of_two(alignment: int, opened: Opened) -> No
 
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="expected a file to read, found «No such file"):
+    with pytest.raises(FormatError, match="no such file"):
         Source.open(tmp_path / "none.gguf")
 
 
@@ -175,7 +175,7 @@ def test_a_tensor_twice(opened: Opened) -> None:
     changed.tensors[1].name = "one.weight"
     assert opened(changed.to_bytes()) == (
         f"tensors[1] at offset {TWO - 8:#x}: expected a name that no other has, "
-        "found «one.weight» again"
+        "found 'one.weight' again"
     )
 
 

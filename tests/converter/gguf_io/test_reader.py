@@ -156,7 +156,7 @@ def test_an_array_of_arrays(tmp_path: Path) -> None:
 def test_a_key_twice(tmp_path: Path) -> None:
     twice = (pair("a", 0, b"\1"), pair("a", 0, b"\2"))
     assert error_of(model(info(), keys=twice), tmp_path) == (
-        f"metadata[1] at offset 0x26: expected a name that no other has, found «a» again; {DAMAGED}"
+        f"metadata[1] at offset 0x26: expected a name that no other has, found 'a' again; {DAMAGED}"
     )
 
 
@@ -175,7 +175,7 @@ def test_a_tensor_without_a_name(tmp_path: Path) -> None:
 
 def test_a_tensor_twice(tmp_path: Path) -> None:
     assert error_of(model(info(), info()), tmp_path) == (
-        f"tensors[1] at offset 0x41: expected a name that no other has, found «w» again; {DAMAGED}"
+        f"tensors[1] at offset 0x41: expected a name that no other has, found 'w' again; {DAMAGED}"
     )
 
 

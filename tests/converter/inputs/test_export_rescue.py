@@ -23,8 +23,8 @@ ABORTED_SAVE = (
     "there; they can be had with ggcp export --rescue, but training cannot go on from this file"
 )
 REFUSED = (
-    "--rescue fills in no more than the end of the last layer's w3, and here more of the model is "
-    "missing or damaged; look for another copy, or an earlier checkpoint"
+    "--rescue fills in no more than 1024 values at the end of the last layer's w3, and here more "
+    "of the model is missing or damaged; look for another copy, or an earlier checkpoint"
 )
 OFFER = "the model in front of it is whole, and --rescue exports it"
 
@@ -173,6 +173,33 @@ def test_a_model_that_is_damaged_is_refused(field: str, damaged: Path, folder: P
             export(damaged, folder / "model.gguf", rescue=True)
         assert (caught.value.path, caught.value.hint) == (field, REFUSED)
         assert list(folder.iterdir()) == []
+
+
+WIDE = packed_checkpoint(0, "lbfgs", n_vocab=300, n_embd=4, n_mult=400, n_layer=1, n_rot=4)
+WIDE_W3 = "model.layers[0].feed_forward.w3"
+
+
+@pytest.mark.parametrize("missing", [1, 1024, 1025, 1600, None])
+def test_as_many_values_as_an_aborted_save_leaves_out(
+    missing: int | None, damaged: Path, folder: Path
+) -> None:
+    """In the buffer of the trainer's C library there was room for 4096 bytes."""
+    start, length = WIDE.fields[f"{WIDE_W3}.data"]
+    assert length == 4 * 1600
+    end = WIDE.fields[f"{WIDE_W3}.shape"][0] if missing is None else start + length - 4 * missing
+    damaged.write_bytes(WIDE.data[:end])
+    path = folder / "model.gguf"
+    if missing is not None and missing <= 1024:
+        export(damaged, path, rescue=True)
+        assert read(path).key("ggcp.missing_values").value == missing
+        return
+    with pytest.raises(FormatError) as caught:
+        export(damaged, path, rescue=True)
+    assert str(caught.value).endswith(f"and the end of the file; {REFUSED}")
+    with pytest.raises(FormatError) as caught:
+        convert(damaged, path)
+    assert caught.value.hint == "the file is cut short; look for a whole copy of it"
+    assert list(folder.iterdir()) == []
 
 
 DAMAGE = {

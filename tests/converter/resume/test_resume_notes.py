@@ -71,7 +71,7 @@ EPSILON = (
 )
 SAY = (
     "say which it is with --order flash, --order plain or --order scratch "
-    "(README, «Continue training»)"
+    "(README, 'Continue training')"
 )
 
 
@@ -184,7 +184,7 @@ def test_all_zeros_in_v_but_not_in_m(path: Path) -> None:
     path.write_bytes(made(VERSION_1, {V: zeros}))
     assert run(path).err == [
         f"{STAYS}an order that is not certain (nothing above zero was read in v); for a trainer "
-        "to continue it right, convert with --resume-with and --order (README, «Continue training»)"
+        "to continue it right, convert with --resume-with and --order (README, 'Continue training')"
     ]
     (path.parent / "out.gguf").unlink()
     assert resume(path, "flash") == error(
@@ -206,7 +206,7 @@ def test_signs_that_contradict_each_other(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
     assert run(path).err == [
         f"{STAYS}an order that is not certain ({signs}); for a trainer to continue it right, "
-        "convert with --resume-with and --order (README, «Continue training»)"
+        "convert with --resume-with and --order (README, 'Continue training')"
     ]
     # Whoever says which it is was told by the error, and is believed.
     for order in ORDERS:
@@ -322,7 +322,7 @@ def test_a_lora_whose_order_is_not_to_be_found(path: Path) -> None:
     path.write_bytes(data)
     expected = "one order of the parameters that fits the optimizer state"
     signs = "no zeros were read in v, log v varies as much in each (flash 0, plain 0)"
-    say = "say which it is with --order flash or --order plain (README, «Continue training»)"
+    say = "say which it is with --order flash or --order plain (README, 'Continue training')"
     assert resume(path, "scratch") == Said(
         *(1, []), [f"ggcp: {path}: expected {expected}, found several that fit: {signs}; {say}"]
     )

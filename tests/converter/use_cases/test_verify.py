@@ -140,6 +140,18 @@ def test_another_type_of_any_key(gguf: Gguf, differences: Differences) -> None:
         key.type, key.value = before.type, before.value
 
 
+def test_the_payload_of_a_loss_that_is_no_number_is_kept(source: Path, tmp_path: Path) -> None:
+    """A signalling NaN too, which a conversion to another type would turn into a quiet one."""
+    checkpoint, output = tmp_path / "in.bin", tmp_path / "out.gguf"
+    payload = b"\x01\0\x80\x7f"
+    data = bytearray(source.read_bytes())
+    data[-12:-8] = payload
+    checkpoint.write_bytes(data)
+    convert(checkpoint, output)
+    assert b"optimizer.adam.best_loss" + struct.pack("<I", 6) + payload in output.read_bytes()
+    assert verify(checkpoint, output) == []
+
+
 def test_nan_is_the_same_as_itself_and_nothing_else(source: Path, tmp_path: Path) -> None:
     """The losses of a training that diverged are NaN."""
     checkpoint = tmp_path / "in.bin"

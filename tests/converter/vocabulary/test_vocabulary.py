@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sentencepiece
 from gguf import GGUFReader, GGUFWriter
+from packed import checkpoint as packed
 from vocabulary_files import (
     GGJT,
     GGUF,
@@ -28,6 +29,7 @@ from vocabulary_files import (
 )
 from vocabulary_reading import read_vocabulary
 
+from converter import ExportOptions, Writing, export, verify
 from converter.plan import Metadata
 from converter.vocabulary import Vocabulary
 from ggcp_schema import FormatError
@@ -365,6 +367,26 @@ def test_ids_that_a_sentencepiece_model_lacks_are_left_out(tmp_path: Path) -> No
     }
 
 
+def test_a_model_without_an_end_of_text_verifies_as_it_was_written(tmp_path: Path) -> None:
+    """llama.cpp takes an id of its own for it; that one is not in the file, and need not be."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the cat sat on the mat"] * 50),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=20,
+        eos_id=-1,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
+    checkpoint, path = tmp_path / "in.bin", tmp_path / "out.gguf"
+    checkpoint.write_bytes(packed(0, n_vocab=20, n_layer=1).data)
+    options = ExportOptions(tmp_path / "tokenizer.model", context_length=8)
+    export(checkpoint, path, options, writing=Writing(verify=True, sync=False))
+    assert b"tokenizer.ggml.eos_token_id" not in path.read_bytes()
+    assert verify(checkpoint, path) == []
+
+
 def test_a_damaged_sentencepiece_model_is_refused(
     tmp_path: Path, sentencepiece_model: bytes
 ) -> None:
@@ -400,7 +422,7 @@ def test_without_the_package_a_sentencepiece_model_names_it(
     assert str(caught.value) == (
         f"{tmp_path}/vocabulary: file: expected the package that reads SentencePiece models, "
         "found it is not installed; "
-        "pip install 'ggcp[sentencepiece]', or give the vocabulary as a GGUF"
+        "pip install sentencepiece, or give the vocabulary as a GGUF"
     )
     assert isinstance(caught.value.__cause__, ImportError)
 

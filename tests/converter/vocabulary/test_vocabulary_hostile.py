@@ -78,9 +78,38 @@ DEFECTS = {
         f"magic at offset 0x0: {SOURCES}, found '\\x7fELF'; {GIVE}",
     ),
     "tokenizer.json": (
-        b'{"version": "1.0"}',
-        f"magic at offset 0x0: {SOURCES}, found a JSON file; a tokenizer.json cannot be read; "
-        f"{GIVE}",
+        b'{"version": "1.0", "truncation": null}',
+        f"magic at offset 0x0: {SOURCES}, found a tokenizer.json; it cannot be read; {GIVE}",
+    ),
+    "JSON": (b"{}", f"magic at offset 0x0: {SOURCES}, found a JSON file; {GIVE}"),
+    "whisper": (
+        struct.pack("<8I", 0x67676D6C, 51864, 1500, 384, 6, 4, 448, 384),
+        f"magic at offset 0x0: {SOURCES}, found a whisper.cpp model (ggml); {GIVE}",
+    ),
+    "llama2.c tokenizer": (
+        struct.pack("<IfI5s", 27, 0, 5, b"<unk>"),
+        f"magic at offset 0x0: {SOURCES}, found a llama2.c tokenizer (tokenizer.bin); "
+        "give the tokenizer.model that it was made from",
+    ),
+    "GGUF adapter": (
+        gguf(pair("general.type", 8, text(b"adapter"))),
+        f"magic at offset 0x0: {SOURCES}, found an adapter (GGUF); "
+        f"an adapter holds no vocabulary; {GIVE}",
+    ),
+    "GGUF LoRA checkpoint": (
+        gguf(pair("training.lora.rank.output", 4, bytes(4))),
+        f"magic at offset 0x0: {SOURCES}, found a LoRA checkpoint (GGUF); "
+        f"a checkpoint holds no vocabulary; {GIVE}",
+    ),
+    "GGUF training checkpoint": (
+        gguf(pair("optimizer.file_version", 4, bytes(4))),
+        f"magic at offset 0x0: {SOURCES}, found a training checkpoint (GGUF); "
+        f"this one holds no vocabulary; {GIVE}",
+    ),
+    "GGUF model": (
+        gguf(tensors=1) + text(b"token_embd.weight") + struct.pack("<IQIQ", 1, 1, 0, 0),
+        f"magic at offset 0x0: {SOURCES}, found a model (GGUF); "
+        f"this one holds no vocabulary; {GIVE}",
     ),
     "checkpoint": (
         b"pcgg" + bytes(64),
@@ -100,10 +129,15 @@ DEFECTS = {
     "zip": (
         b"PK\x03\x04" + bytes(64),
         f"magic at offset 0x0: {SOURCES}, found a zip archive; "
-        "unpack it and give the vocabulary inside",
+        "unpack it with unzip and give the file inside",
     ),
     "web page": (
         b"\n\n\n<!DOCTYPE html>",
+        f"magic at offset 0x0: {SOURCES}, found a web page (HTML); "
+        "the download failed; download the file again",
+    ),
+    "no protocol buffer": (
+        b"\n\xff\xff",
         "file at offset 0x0: expected a SentencePiece model, "
         "found something that the sentencepiece package cannot read; "
         "give the tokenizer.model that the model was trained with, or another copy of it",
@@ -227,7 +261,7 @@ DEFECTS = {
     "the same key twice": (
         gguf(MODEL, TOKENS, SCORES, TYPES, MODEL),
         f"metadata[4] at offset {AFTER_TOKENIZER:#x}: expected a name that no other has, "
-        f"found «tokenizer.ggml.model» again; {DAMAGED_GGUF}",
+        f"found 'tokenizer.ggml.model' again; {DAMAGED_GGUF}",
     ),
     "no tokens": (
         gguf(pair("general.architecture", 8, text(b"llama"))),
@@ -394,7 +428,7 @@ def refused(path: Path, token_count: int = 300) -> FormatError:
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     error = refused(tmp_path / "missing")
-    assert str(error).startswith(f"{tmp_path}/missing: file: expected ")
+    assert str(error) == f"{tmp_path}/missing: no such file; check the name and the folder"
     assert isinstance(error.__cause__, FileNotFoundError)
 
 
@@ -428,7 +462,7 @@ def test_a_disk_that_cannot_be_read_is_reported(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("ggcp_schema.Source.read", broken)
     error = refused(GGUF)
     assert str(error) == (
-        f"{GGUF}: file: expected a file that can be read, found «Input/output error»; "
+        f"{GGUF}: file: expected a file that can be read, found 'Input/output error'; "
         "the disk cannot read the file; copy it to another disk and try again"
     )
     assert isinstance(error.__cause__, OSError)

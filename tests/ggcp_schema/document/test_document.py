@@ -14,7 +14,6 @@ from construct import this
 from paths import ROOT
 
 from ggcp_schema import history, parse
-from ggcp_schema.checkpoint import FOREIGN
 from ggcp_schema.document import (
     FORMATS,
     differences,
@@ -27,6 +26,7 @@ from ggcp_schema.document.example import EXAMPLES, Example, dump, written
 from ggcp_schema.document.page import Heading
 from ggcp_schema.document.tables import in_words
 from ggcp_schema.enums import Layout
+from ggcp_schema.foreign import SIGNATURES
 from ggcp_schema.language.fields import I32, U32, Field, Struct, field
 from ggcp_schema.language.runs import Repeated
 from ggcp_schema.model import Hyperparameters
@@ -175,7 +175,7 @@ def test_the_html_has_every_cell_of_the_markdown() -> None:
 def test_the_page_names_every_order_and_every_foreign_magic() -> None:
     page = document("markdown")
     assert all(f"| `{order.value}` |" in page for order in Order)
-    assert all(f"| `{magic.hex(' ')}` |" in page for magic in FOREIGN)
+    assert all(f"| `{magic.hex(' ')}` |" in page for magic in SIGNATURES)
 
 
 @pytest.mark.parametrize("name", COMPLETE)

@@ -92,8 +92,8 @@ class TestStandardOutput:
             done = run(*arguments.format(source).split(), stdout=full)
         assert done.returncode == 1
         assert done.stderr == (
-            "ggcp: expected standard output to take the result, found «[Errno 28] No space left on "
-            "device»; make room, or send it to another place\n"
+            "ggcp: expected standard output to take the result, found '[Errno 28] No space left on "
+            "device'; make room, or send it to another place\n"
         )
 
     def test_characters_it_does_not_have(self, source: Path) -> None:

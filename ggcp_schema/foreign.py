@@ -1,0 +1,275 @@
+"""What a file is, told by its first bytes: what people take for a checkpoint, and checkpoints."""
+
+from __future__ import annotations
+
+import codecs
+import struct
+from collections.abc import Collection
+from enum import Enum
+from typing import Any, NamedTuple
+
+from construct import Container
+
+from ggcp_schema.language.errors import FormatError
+
+HEAD_BYTES = 512
+"""As many bytes are looked at; of a GGUF, all before its data."""
+
+_COPY = "the file was never written, or was lost on the disk; look for a copy"
+_ENDIAN = "only little-endian checkpoints can be read; train or copy on a little-endian machine"
+_LLAMA = (
+    "a model, not a checkpoint; it works as --vocab, and llama.cpp's convert_llama_ggml_to_gguf.py "
+    "makes a GGUF of it (with the package gguf below 0.9: later ones write F32 and F16 wrongly)"
+)
+_OF_OTHER_TOOLS = (
+    "this program reads what llama.cpp's trainers saved in 2023; for the models of other tools "
+    "there is llama.cpp's convert_hf_to_gguf.py"
+)
+NO_CHECKPOINT = "give a .bin checkpoint of train-text-from-scratch or finetune from 2023"
+"""What to do with a file that is no checkpoint."""
+
+_VOCABULARY = "it holds no model and works as --vocab; give the checkpoint itself first"
+
+
+class Kind(Enum):
+    """What a file is in words, and what to do with it where a checkpoint is expected."""
+
+    TRAINING = "a training checkpoint (ggcp)", "read it as it is"
+    LORA = "a LoRA checkpoint (ggcl)", "read it as it is"
+    GGLA = (
+        "a LoRA adapter (ggla)",
+        "the adapter holds no training state; give the checkpoint that finetune wrote beside it",
+    )
+    GGJT = "a LLaMA model file (ggjt)", _LLAMA
+    GGMF = "a LLaMA model file (ggmf)", _LLAMA
+    GGML = "a LLaMA model file (ggml)", _LLAMA
+    BIG_ENDIAN_TRAINING = "a checkpoint of a big-endian machine", _ENDIAN
+    BIG_ENDIAN_LORA = "a LoRA checkpoint of a big-endian machine", _ENDIAN
+    MAGICLESS = (
+        "a checkpoint of 17 to 21 May 2023, before the magic (no optimizer state)",
+        "this layout of four days is not supported; open an issue at the project and attach the "
+        "file",
+    )
+    GGUF_ADAPTER = (
+        "an adapter (GGUF)",
+        "it runs beside its base model as it is (llama.cpp's --lora); nothing needs to be "
+        "converted",
+    )
+    GGUF_LORA = (
+        "a LoRA checkpoint (GGUF)",
+        "ggcp inspect, export and convert read it; this schema describes the files before GGUF",
+    )
+    GGUF_TRAINING = (
+        "a training checkpoint (GGUF)",
+        "ggcp inspect, export and convert read it; this schema describes the files before GGUF",
+    )
+    GGUF_MODEL = (
+        "a model (GGUF)",
+        "llama.cpp runs it as it is, so nothing needs to be converted; its tokens work as --vocab",
+    )
+    GGUF_VOCABULARY = "a vocabulary (GGUF)", _VOCABULARY
+    GGUF = (
+        "a GGUF of another kind",
+        "it holds neither a model nor a vocabulary of llama.cpp; give the checkpoint itself",
+    )
+    DAMAGED_GGUF = (
+        "a GGUF that is damaged, or of a version that nobody reads",
+        "get another copy of it",
+    )
+    PYTORCH = "a PyTorch file (.pt, .pth or .bin)", _OF_OTHER_TOOLS
+    SAFETENSORS = "a safetensors file", _OF_OTHER_TOOLS
+    LLAMA2C = (
+        "a llama2.c model",
+        "it holds no training state; llama2.c runs it, and llama.cpp's "
+        "llama-convert-llama2c-to-ggml makes a GGUF of it",
+    )
+    LLAMA2C_TOKENIZER = (
+        "a llama2.c tokenizer (tokenizer.bin)",
+        "it goes with a llama2.c model; give the checkpoint itself",
+    )
+    WHISPER = (
+        "a whisper.cpp model (ggml)",
+        "it understands speech, and is no file of llama.cpp; whisper.cpp runs it",
+    )
+    SENTENCEPIECE = "a SentencePiece model (tokenizer.model)", _VOCABULARY
+    TOKENIZER_JSON = (
+        "a tokenizer.json",
+        "it holds no model, and cannot be read as a vocabulary either; give the checkpoint itself",
+    )
+    JSON = "a JSON file", NO_CHECKPOINT
+    LFS_POINTER = (
+        "a Git LFS pointer, not the file itself",
+        "download the file itself, with git lfs pull",
+    )
+    HTML = "a web page (HTML)", "the download failed; download the file again"
+    TEXT = "a text", NO_CHECKPOINT
+    ZIP = "a zip archive", "unpack it with unzip and give the file inside"
+    GZIP = "a gzip archive", "unpack it with gunzip and give the file inside"
+    XZ = "an xz archive", "unpack it with unxz and give the file inside"
+    ZSTANDARD = "a Zstandard archive", "unpack it with unzstd and give the file inside"
+    BZIP2 = "a bzip2 archive", "unpack it with bunzip2 and give the file inside"
+    SEVEN_ZIP = "a 7-Zip archive", "unpack it with 7z x and give the file inside"
+    RAR = "a RAR archive", "unpack it with unrar x and give the file inside"
+    TAR = "a tar archive", "unpack it with tar -xf and give the file inside"
+    EMPTY = (
+        "an empty file",
+        "the trainer's --model-out (ggml-checkpoint-f32.bin) often stayed empty, and the "
+        "checkpoint is another file, its --checkpoint-out; if this was the checkpoint, the "
+        "training was stopped while saving: look for an older copy",
+    )
+    ZEROS = "zeros", _COPY
+
+    def __init__(self, what: str, hint: str) -> None:
+        self.what = what
+        self.hint = hint
+
+
+class Foreign(NamedTuple):
+    """What a file is.
+
+    Attributes:
+        kind: of which kind.
+        token_count: tokens of the vocabulary in it; None if it holds none.
+    """
+
+    kind: Kind
+    token_count: int | None = None
+
+    @property
+    def what(self) -> str:
+        """What it is, in words."""
+        count = self.token_count
+        return self.kind.what if count is None else f"{self.kind.what} with {count} tokens"
+
+
+SIGNATURES: dict[bytes, Kind] = {
+    b"pcgg": Kind.TRAINING,
+    b"lcgg": Kind.LORA,
+    b"GGUF": Kind.GGUF,
+    b"algg": Kind.GGLA,
+    b"tjgg": Kind.GGJT,
+    b"fmgg": Kind.GGMF,
+    b"lmgg": Kind.GGML,
+    b"ggcp": Kind.BIG_ENDIAN_TRAINING,
+    b"ggcl": Kind.BIG_ENDIAN_LORA,
+    b"PK\x03\x04": Kind.ZIP,
+    b"\x1f\x8b": Kind.GZIP,
+    b"\xfd7zXZ\0": Kind.XZ,
+    b"\x28\xb5\x2f\xfd": Kind.ZSTANDARD,
+    b"BZh": Kind.BZIP2,
+    b"7z\xbc\xaf\x27\x1c": Kind.SEVEN_ZIP,
+    b"Rar!\x1a\x07": Kind.RAR,
+    b"24ka": Kind.LLAMA2C,
+    b"\x80\x02": Kind.PYTORCH,
+    b"version https://git-lfs": Kind.LFS_POINTER,
+}
+"""First bytes, and what begins with them. A zip archive may be PyTorch's, ggml whisper.cpp's."""
+
+_TOKEN_COUNT_AT = {Kind.GGJT: 8, Kind.GGMF: 8, Kind.GGML: 4}
+_WHISPER = struct.pack("<2I", 1500, 448)
+"""n_audio_ctx and n_text_ctx of every whisper.cpp model, where LLaMA's have n_embd and n_rot."""
+
+_LIST = b"tokenizer.ggml.tokens"
+
+
+def recognised(stream: Any) -> Foreign | None:
+    """Say what a file is; None if nobody knows.
+
+    Args:
+        stream: an open Source; its position is lost.
+    """
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    kind = next((k for magic, k in SIGNATURES.items() if head.startswith(magic)), None)
+    if kind is Kind.GGUF:
+        return _gguf(stream)
+    if kind is Kind.ZIP and b"/data.pkl" in head:
+        return Foreign(Kind.PYTORCH)
+    if kind is Kind.GGML and head[8:12] + head[24:28] == _WHISPER:
+        return Foreign(Kind.WHISPER)
+    if kind in _TOKEN_COUNT_AT and len(head) >= 12:
+        return Foreign(kind, *struct.unpack_from("<I", head, _TOKEN_COUNT_AT[kind]))
+    kind = kind or _without_signature(head, stream.size)
+    return None if kind is None else Foreign(kind)
+
+
+def _without_signature(head: bytes, size: int) -> Kind | None:
+    start = head.lstrip()[:64].lower()
+    if not head:
+        return Kind.EMPTY
+    if not head.strip(b"\0"):
+        return Kind.ZEROS
+    if b"tok_embeddings.weight" in head[32:96]:
+        return Kind.MAGICLESS
+    if head[257:262] == b"ustar":
+        return Kind.TAR
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+        return Kind.SAFETENSORS
+    if head[4:17] == bytes(4) + b"\5\0\0\0<unk>":  # behind the longest length: score, length, text
+        return Kind.LLAMA2C_TOKENIZER
+    if head[:1] == b"\n" and head[2:3] == b"\n" and b"<unk>" in head[:16]:
+        return Kind.SENTENCEPIECE
+    if start.startswith((b"<!doctype html", b"<html")):
+        return Kind.HTML
+    if start.startswith(b"{"):
+        return Kind.TOKENIZER_JSON if b'"truncation"' in head else Kind.JSON
+    return Kind.TEXT if len(head) >= 4 and _is_text(head) else None
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the last letter may be cut
+    except UnicodeDecodeError:
+        return False
+    return all(letter.isprintable() or letter in "\t\n\r" for letter in text)
+
+
+def gguf_kind(keys: Collection[str], tensors: Collection[str], general_type: Any) -> Kind:
+    """Tell which of the kinds of GGUF a file is, in the order in which they exclude each other.
+
+    Args:
+        keys: the names of its keys.
+        tensors: the names of its tensors.
+        general_type: the value of ``general.type``, which a file need not have.
+    """
+    if general_type == "adapter":
+        return Kind.GGUF_ADAPTER
+    if any(key.startswith("training.lora.rank.") for key in keys):
+        return Kind.GGUF_LORA
+    if "optimizer.file_version" in keys:
+        return Kind.GGUF_TRAINING
+    if "token_embd.weight" in tensors:
+        return Kind.GGUF_MODEL
+    if _LIST.decode() in keys and not tensors:
+        return Kind.GGUF_VOCABULARY
+    return Kind.GGUF
+
+
+def _gguf(stream: Any) -> Foreign:
+    """Tell the kind of a GGUF; its head is read within the limits of one."""
+    from ggcp_schema import gguf  # with NumPy, which no other file needs
+
+    values: dict[bytes, Any] = {}
+    tensors: set[str] = set()
+    stream.seek(0)
+    try:
+        header = gguf.HEADER._parse(stream, Container(), "")
+        scope = Container(elements_before=0, alignment=1)
+        for _ in range(header.metadata_count):
+            pair = gguf.KEY_VALUE._parse(stream, scope, "")
+            if pair.type == gguf.ValueType.ARRAY:
+                scope.elements_before += pair.value.count
+                values[pair.key] = pair.value.count
+            else:
+                values[pair.key] = pair.value
+        for _ in range(min(header.tensor_count, gguf.MOST_TENSORS)):
+            info = gguf.TENSOR_INFO._parse(stream, scope, "")
+            tensors.add(info.name.decode("utf-8", "replace"))
+    except FormatError:  # who reads it for its content says what is damaged
+        return Foreign(Kind.DAMAGED_GGUF)
+    general_type = values.get(b"general.type")
+    keys = [key.decode("utf-8", "replace") for key in values]
+    text = general_type.decode("utf-8", "replace") if isinstance(general_type, bytes) else None
+    kind = gguf_kind(keys, tensors, text)
+    count = values.get(_LIST) if kind in (Kind.GGUF_MODEL, Kind.GGUF_VOCABULARY) else None
+    return Foreign(kind, count if isinstance(count, int) else None)
