@@ -34,8 +34,8 @@ _VOCABULARY = "it holds no model and works as --vocab; give the checkpoint itsel
 class Kind(Enum):
     """What a file is in words, and what to do with it where a checkpoint is expected."""
 
-    TRAINING = "a training checkpoint (ggcp)", "read it as it is"
-    LORA = "a LoRA checkpoint (ggcl)", "read it as it is"
+    TRAINING = "a training checkpoint (ggcp)", "give it as the checkpoint"
+    LORA = "a LoRA checkpoint (ggcl)", "give it as the checkpoint"
     GGLA = (
         "a LoRA adapter (ggla)",
         "the adapter holds no training state; give the checkpoint that finetune wrote beside it",
@@ -264,12 +264,12 @@ def _gguf(stream: Any) -> Foreign:
                 values[pair.key] = pair.value
         for _ in range(min(header.tensor_count, gguf.MOST_TENSORS)):
             info = gguf.TENSOR_INFO._parse(stream, scope, "")
-            tensors.add(info.name.decode("utf-8", "replace"))
+            tensors.add(info.name.decode("latin-1"))
     except FormatError:  # who reads it for its content says what is damaged
         return Foreign(Kind.DAMAGED_GGUF)
     general_type = values.get(b"general.type")
-    keys = [key.decode("utf-8", "replace") for key in values]
-    text = general_type.decode("utf-8", "replace") if isinstance(general_type, bytes) else None
+    keys = [key.decode("latin-1") for key in values]
+    text = general_type.decode("latin-1") if isinstance(general_type, bytes) else None
     kind = gguf_kind(keys, tensors, text)
     count = values.get(_LIST) if kind in (Kind.GGUF_MODEL, Kind.GGUF_VOCABULARY) else None
     return Foreign(kind, count if isinstance(count, int) else None)
