@@ -140,6 +140,7 @@ class Facts:
         length: bytes.
         lora: whether it holds the change of a model, not a model.
         kind: what it is, in words.
+        kind_code: the same for scripts: ``training``, ``magicless``, ``lora`` or ``adapter``.
         header_layout: which of several headers it has, in words; empty for the only one.
         header_note: what is unusual about its header, as a sentence; empty for nothing.
         written_by: which trainers write such files, in words.
@@ -159,6 +160,7 @@ class Facts:
     length: int
     lora: bool
     kind: str
+    kind_code: str
     header_layout: str
     header_note: str
     written_by: str

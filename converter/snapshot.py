@@ -18,11 +18,14 @@ from ggcp_schema.order import Order
 
 @dataclass(frozen=True)
 class Counters:
-    """How far the training got: optimizer iterations, samples and tokens seen, over all runs."""
+    """How far the training got: optimizer iterations, samples and tokens seen, over all runs.
+
+    ``token_count`` is None where a trainer did not count them.
+    """
 
     iteration_count: int
     sample_count: int
-    token_count: int
+    token_count: int | None
 
     @property
     def tokens_per_sample(self) -> int | None:

@@ -19,6 +19,7 @@ from ggcp_schema.language.runs import End, Signature
 from ggcp_schema.language.sink import Sink
 from ggcp_schema.language.source import Source
 from ggcp_schema.lora import LoraCheckpoint
+from ggcp_schema.magicless import HEAD_LENGTH, MagiclessCheckpoint, is_magicless
 from ggcp_schema.model import Hyperparameters, Model, Training
 from ggcp_schema.optimizer import OptimizerContext
 from ggcp_schema.places import Place, place, places, stop
@@ -81,20 +82,16 @@ FOREIGN = {
 }
 """First bytes of files that people take for a checkpoint: what each is, and what to do."""
 
-MAGICLESS = (
-    "a checkpoint of 17 to 21 May 2023, before the magic (no optimizer state)",
-    "this layout of four days is not supported; open an issue at the project and attach the file",
-)
+MAGICLESS = b""
+"""Stands for the magic of a file that has none, among the cases and in what is parsed and built."""
 
 
 def recognised(head: bytes) -> tuple[str, str]:
-    """Say what a file that is no checkpoint is, from its first 128 bytes, and what to do."""
+    """Say what a file that is no checkpoint is, from its first bytes, and what to do."""
     if head[:4] in FOREIGN:
         return FOREIGN[head[:4]]
     if head[:2] == b"\x1f\x8b":
         return "a gzip archive", "unpack it with gunzip and give the file inside"
-    if b"tok_embeddings.weight" in head[32:96]:
-        return MAGICLESS
     if not head:
         return "an empty file", "the training was stopped while saving; look for an older copy"
     if not head.strip(b"\0"):
@@ -116,9 +113,16 @@ def _left_by_aborted_save(error: FormatError, size: int) -> bool:
 
 
 class CheckpointFile(Described, Construct):  # type: ignore[misc]
-    """A whole file, whose layout is chosen by its magic."""
+    """A whole file, whose layout is chosen by its magic, or where it has none by its first record.
 
-    cases: Mapping[bytes, Struct] = {b"pcgg": TrainingCheckpoint, b"lcgg": LoraCheckpoint}
+    What is parsed says which: ``magic`` is ``MAGICLESS`` in a file without one.
+    """
+
+    cases: Mapping[bytes, Struct] = {
+        b"pcgg": TrainingCheckpoint,
+        b"lcgg": LoraCheckpoint,
+        MAGICLESS: MagiclessCheckpoint,
+    }
     children = tuple(cases.values())
 
     def members(self, value: Mapping[str, Any]) -> list[Member]:
@@ -126,9 +130,10 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
         return self.cases[value["magic"]].members(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
-        head = stream.read(128)
+        head = stream.read(HEAD_LENGTH)
         stream.seek(0)
-        layout = self.cases.get(head[:4])
+        magic = MAGICLESS if is_magicless(head) else head[:4]
+        layout = self.cases.get(magic) if head else None
         if layout is None:
             found, hint = recognised(head)
             raise FormatError(
@@ -139,11 +144,14 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
                 hint=hint,
             )
         try:
-            return layout._parse(stream, context, path)
+            container = layout._parse(stream, context, path)
         except FormatError as error:
+            error.partial["magic"] = magic
             if layout is TrainingCheckpoint and _left_by_aborted_save(error, stream.size):
                 error.hint = ABORTED_SAVE
             raise
+        container["magic"] = magic
+        return container
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         magic = obj.get("magic", b"pcgg") if isinstance(obj, Mapping) else b"pcgg"
@@ -276,7 +284,7 @@ def build(container: Mapping[str, Any] | Checkpoint, file: BinaryIO) -> None:
     caller gives the counters, the hyperparameters, the data of each tensor (a Span, a little-endian
     float32 array, a buffer or an iterable of byte blocks) and the members of the optimizer context
     that carry information; for a LoRA checkpoint also its magic, ``b"lcgg"``, the ranks and the
-    feed-forward length.
+    feed-forward length. A file without a magic has ``b""`` in its place, and no optimizer.
 
     Args:
         container: a parsed checkpoint, or mappings nested as in one.

@@ -24,6 +24,9 @@ MASTER = {
 
 # d39c8e686 to bfc311913 were written from 2023-06-15 on and rebased on the day given.
 BRANCHES = {
+    "b241b9cb6": "2023-05-17",
+    "09b304d01": "2023-05-19",
+    "37c69435f": "2023-05-21",
     "42d9b4cfc": "2023-05-21",
     "d39c8e686": "2023-07-28",
     "d395b19c8": "2023-07-28",
@@ -81,6 +84,26 @@ EPSILONS = (
     Epsilon(1e-5, "1e-5", "6381d4e11"),
 )
 """The epsilons of the trainers, the oldest first."""
+
+MAGICLESS_EPSILON = 1e-6
+"""The epsilon of the trainers that wrote no magic, all of them; measured too."""
+
+MAGICLESS_CONTEXT_LENGTH = 32
+"""Tokens in a sample of theirs: a constant in ``main``, for who did not change the source."""
+
+MAGICLESS_WRITERS = (
+    "baby-llama-text, the first trainer, llama.cpp's branch from 2023-05-17 (b241b9cb6) to "
+    "2023-05-21 (37c69435f)"
+)
+"""Which trainer wrote checkpoints without a magic."""
+
+MAGICLESS_NOTE = (
+    "It holds no optimizer state: the model can be exported, its training cannot go on. The "
+    "context length is not in it either: the source of the time had "
+    f"{MAGICLESS_CONTEXT_LENGTH}. Until {dated('09b304d01')} the loss was the squared error of the "
+    "logits: such a model gives nearly every token the same probability, whatever runs it."
+)
+"""What is worth knowing of such a checkpoint."""
 
 HISTORICAL_EPSILON = 1e-5
 """What the historical converter always wrote, whatever the trainer used."""

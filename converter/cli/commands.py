@@ -20,7 +20,7 @@ from ggcp_schema import printable
 from ggcp_schema.order import Order
 
 if TYPE_CHECKING:
-    from ggcp_schema.synthetic import Synthetic, SyntheticLora
+    from ggcp_schema.synthetic.base import SyntheticFile
 
 
 def _writing(options: Namespace) -> Writing:
@@ -149,52 +149,49 @@ def synth(options: Namespace) -> int:
     """Write a synthetic checkpoint."""
     from converter.disk.output import write_whole
 
-    made = _synthetic_lora(options) if options.lora else _synthetic(options)
-    length = write_whole(options.output, made.write, force=options.force, sync=options.sync)
+    length = write_whole(
+        options.output, _synthetic(options).write, force=options.force, sync=options.sync
+    )
     if not options.quiet:
         say(f"{printable(options.output)}: {length} bytes")
     return 0
 
 
-def _synthetic(options: Namespace) -> Synthetic:
+def _synthetic(options: Namespace) -> SyntheticFile:
     from ggcp_schema.enums import OptimizerType
-    from ggcp_schema.synthetic import Synthetic
+    from ggcp_schema.synthetic import Synthetic, SyntheticLora, SyntheticMagicless
+    from ggcp_schema.synthetic.lora import DEFAULT_RANK, NORMS
 
+    sizes = {
+        "vocabulary_size": options.n_vocab,
+        "embedding_length": options.n_embd,
+        "feed_forward_multiple": None if options.without_n_mult else options.n_mult,
+        "head_count": options.n_head,
+        "block_count": options.n_layer,
+        "rope_dimension_count": options.n_rot,
+        "seed": options.seed,
+    }
+    if options.magicless:
+        return SyntheticMagicless(**sizes)
+    state = {
+        "optimizer_type": OptimizerType[options.optimizer.upper()],
+        "convergence_past_count": options.past,
+        "approx_hessian_count": options.lbfgs_m,
+    }
+    if options.lora:
+        return SyntheticLora(
+            **sizes,
+            **state,
+            feed_forward_length=96 if options.n_ff is None else options.n_ff,
+            ranks=ranks(options, DEFAULT_RANK, NORMS),
+        )
     return Synthetic(
-        vocabulary_size=options.n_vocab,
-        embedding_length=options.n_embd,
-        feed_forward_multiple=options.n_mult,
-        head_count=options.n_head,
-        block_count=options.n_layer,
-        rope_dimension_count=options.n_rot,
-        optimizer_type=OptimizerType[options.optimizer.upper()],
+        **sizes,
+        **state,
         optimizer_version=options.optimizer_version,
         with_params=options.with_params,
-        convergence_past_count=options.past,
-        approx_hessian_count=options.lbfgs_m,
         order=Order(options.order),
-        unseen_token_count=options.unseen,
-        seed=options.seed,
-    )
-
-
-def _synthetic_lora(options: Namespace) -> SyntheticLora:
-    from ggcp_schema.enums import OptimizerType
-    from ggcp_schema.synthetic.lora import DEFAULT_RANK, NORMS, SyntheticLora
-
-    return SyntheticLora(
-        vocabulary_size=options.n_vocab,
-        embedding_length=options.n_embd,
-        feed_forward_multiple=None if options.without_n_mult else options.n_mult,
-        feed_forward_length=96 if options.n_ff is None else options.n_ff,
-        head_count=options.n_head,
-        block_count=options.n_layer,
-        rope_dimension_count=options.n_rot,
-        ranks=ranks(options, DEFAULT_RANK, NORMS),
-        optimizer_type=OptimizerType[options.optimizer.upper()],
-        convergence_past_count=options.past,
-        approx_hessian_count=options.lbfgs_m,
-        seed=options.seed,
+        unseen_token_count=options.unseen or 0,
     )
 
 

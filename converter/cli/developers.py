@@ -23,7 +23,7 @@ RANK_OPTIONS = {
 """finetune's own names (llama.cpp 0e76a8992), and the kinds of ``ggcp_schema.lora.Ranks``."""
 
 _OF_LORA = ("rank", "n_ff", "without_n_mult", *(o.replace("-", "_") for o in RANK_OPTIONS))
-_NOT_OF_LORA = ("with_params", "unseen")
+_OF_TRAINING = ("with_params", "unseen")
 
 
 def add_synth_arguments(command: argparse.ArgumentParser) -> None:
@@ -53,7 +53,12 @@ def add_synth_arguments(command: argparse.ArgumentParser) -> None:
         default="scratch",
         help="order of the parameters in the optimizer's vectors",
     )
-    state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
+    state.add_argument("--unseen", type=count, help="tokens never seen in training")
+    command.add_argument(
+        "--magicless",
+        action="store_true",
+        help="a checkpoint of May 2023, without a magic and without an optimizer",
+    )
     _add_lora_options(command)
     command.add_argument("--seed", type=count, default=0, help="same seed, same bytes (default: 0)")
     add_output_options(command)
@@ -111,8 +116,15 @@ def ranks(options: argparse.Namespace, default: int, norms: tuple[str, ...]) -> 
 
 def check_synth(grammar: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with a usage error where options of a synthetic checkpoint do not go together."""
-    for name in _NOT_OF_LORA if options.lora else _OF_LORA:
+    if options.lora and options.magicless:
+        grammar.error("--magicless does not go with --lora")
+    kind = "--lora" if options.lora else "--magicless" if options.magicless else ""
+    for name in (*_OF_TRAINING, *_OF_LORA):
         given = getattr(options, name)
-        if given if options.lora else given is not None and given is not False:
-            words = "does not go with" if options.lora else "only goes with"
-            grammar.error(f"--{name.replace('_', '-')} {words} --lora")
+        if given is None or given is False:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if name in _OF_TRAINING and kind:
+            grammar.error(f"{option} does not go with {kind}")
+        if name in _OF_LORA and not options.lora:
+            grammar.error(f"{option} only goes with --lora")

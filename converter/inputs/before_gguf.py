@@ -19,12 +19,16 @@ from converter.parts import Array
 from converter.progress import LOGGER
 from converter.snapshot import Counters, Gradients, Hyperparameters, Optimizer, Rope, Snapshot
 from ggcp_schema import parse
-from ggcp_schema.checkpoint import ABORTED_SAVE
+from ggcp_schema.checkpoint import ABORTED_SAVE, MAGICLESS
 from ggcp_schema.enums import OptimizerType
-from ggcp_schema.history import sums_gradients
+from ggcp_schema.history import MAGICLESS_EPSILON, sums_gradients
 from ggcp_schema.order import Order
 
-KINDS = {b"pcgg": "a training checkpoint (ggcp)", b"lcgg": "a LoRA checkpoint (ggcl)"}
+KINDS = {
+    b"pcgg": "a training checkpoint (ggcp)",
+    b"lcgg": "a LoRA checkpoint (ggcl)",
+    MAGICLESS: "a checkpoint of May 2023 without a magic, which holds no optimizer state",
+}
 
 T = TypeVar("T")
 
@@ -36,7 +40,7 @@ _LAST_VECTOR = {
 
 
 class CheckpointBeforeGguf:
-    """A file with the magic ``ggcp`` or ``ggcl``, parsed as far as it goes.
+    """A file with the magic ``ggcp`` or ``ggcl``, or without any, parsed as far as it goes.
 
     Attributes:
         source: the open file.
@@ -106,7 +110,7 @@ class CheckpointBeforeGguf:
 
     def _snapshot(self) -> Snapshot:
         container = self._container
-        counters = _of_same_names(Counters, container["training"])
+        counters = _of_same_names(Counters, {"token_count": None, **container["training"]})
         context = container.get("optimizer") or {}
         sizes = {**container["hyperparameters"]}
         if self.lora:
@@ -121,7 +125,7 @@ class CheckpointBeforeGguf:
             optimizer=_optimizer(context),
             optimizer_version=context.get("version"),
             context_length=counters.tokens_per_sample,
-            epsilon=None,
+            epsilon=MAGICLESS_EPSILON if container["magic"] == MAGICLESS else None,
             rope=Rope(),
             vocabulary=None,
             kept=None,

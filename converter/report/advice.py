@@ -12,7 +12,14 @@ from converter.report.report import Report
 from converter.report.words import number
 from ggcp_schema import printable
 from ggcp_schema.enums import OptimizerType
-from ggcp_schema.history import MOST_ROTATED, NAMES_WHOLE_SINCE, NO_MEAN_LOSSES, dated
+from ggcp_schema.history import (
+    MAGICLESS_CONTEXT_LENGTH,
+    MAGICLESS_NOTE,
+    MOST_ROTATED,
+    NAMES_WHOLE_SINCE,
+    NO_MEAN_LOSSES,
+    dated,
+)
 from ggcp_schema.order import Order
 
 
@@ -77,7 +84,9 @@ def _model_notes(report: Report) -> Iterator[str]:
         )
     if report.header_note:
         yield report.header_note
-    if report.training and report.context_length is None:
+    if report.kind_code == "magicless":
+        yield MAGICLESS_NOTE
+    elif report.training and report.context_length is None:
         yield (
             "The context length does not follow from the counters: tokens / samples is no whole "
             "number."
@@ -135,12 +144,15 @@ def _rescue(report: Report) -> Iterator[Step]:
 
 
 def _training_steps(report: Report) -> Iterator[Step]:
+    length = f" -c {MAGICLESS_CONTEXT_LENGTH}" if report.kind_code == "magicless" else ""
     yield Step(
         "Run the model (VOCAB: its vocabulary, a GGUF, a .bin of 2023 or a tokenizer.model)",
-        _export(report, "--vocab VOCAB"),
+        _export(report, f"--vocab VOCAB{length}"),
     )
     source, target = shell_word(report.file), _beside(report.file, "resume")
-    if report.context_length is None and _sums_gradients(report):
+    if report.optimizer is None:
+        target = _beside(report.file, "model")
+    elif report.context_length is None and _sums_gradients(report):
         yield Step("Keep everything in a GGUF, as it is stored", f"ggcp convert {source} {target}")
     else:
         for order, trainers in (
@@ -184,5 +196,4 @@ def summary(report: Report) -> str:
     text = f"{kind} {number(report.parameter_count)} parameters in {layers}"
     done = report.training.get("iteration_count", 0)
     text += f", after {number(done)} iterations of training" if done else ""
-    unknown = report.optimizer is None or not report.optimizer.layout
-    return text + (". The file is damaged." if unknown or report.error else ".")
+    return text + (". The file is damaged." if report.error else ".")

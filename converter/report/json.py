@@ -8,7 +8,8 @@ which hold as many members as were read. Numbers that JSON does not have are the
 =============================== ===================================================================
 ``format``                      1
 ``file``                        ``name`` (escaped where it is not printable) and ``bytes``
-``kind``                        ``"training"`` or ``"lora"``
+``kind``                        ``"training"``, ``"magicless"`` (a training checkpoint of May 2023,
+                                without optimizer), ``"lora"`` or ``"adapter"``
 ``layout``                      ``optimizer``: ``"version 0"``, ``"version 1"`` or
                                 ``"version 1 with params"``; ``header`` (LoRA): ``"with n_mult"``
                                 or ``"without n_mult"``
@@ -77,7 +78,7 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     values: dict[str, Any] = {
         "format": FORMAT,
         "file": {"name": printable(report.file), "bytes": report.length},
-        "kind": "lora" if report.lora else "training",
+        "kind": report.kind_code,
         "layout": {
             "optimizer": (report.optimizer.layout if report.optimizer else "") or None,
             "header": report.header_layout or None,

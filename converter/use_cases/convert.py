@@ -57,6 +57,21 @@ def epsilon_or_assumed(given: float | None, command: str) -> float:
     return HISTORICAL_EPSILON
 
 
+def require_optimizer(snapshot: Snapshot) -> None:
+    """Make sure that there is an optimizer state with which a training can go on.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    if snapshot.optimizer is None:
+        raise ConversionError(
+            snapshot.file,
+            expected="an optimizer state, from which the training goes on",
+            found=snapshot.kind,
+            hint="export it instead: ggcp export makes of it what today's engines run",
+        )
+
+
 def planned_conversion(
     snapshot: Snapshot, *, epsilon: float | None = None, resume_with: ResumeWith | None = None
 ) -> Plan:
@@ -69,10 +84,11 @@ def planned_conversion(
             as it is stored.
 
     Raises:
-        ConversionError: the order or the batch size cannot be found out, or the order is asked for
-            that nobody knows, that of a LoRA checkpoint.
+        ConversionError: there is no optimizer state, the order or the batch size cannot be found
+            out, or the order is asked for that nobody knows, that of a LoRA checkpoint.
         FormatError: the counters give no context length.
     """
+    require_optimizer(snapshot)
     if resume_with is None:
         if snapshot.ranks is None and LOGGER.isEnabledFor(logging.INFO):
             log_order(snapshot)
@@ -112,7 +128,8 @@ def convert(
 
     Raises:
         FormatError: the checkpoint cannot be read.
-        ConversionError: the GGUF cannot be written, or what was asked cannot be decided.
+        ConversionError: the GGUF cannot be written, what was asked cannot be decided, or there is
+            no optimizer state.
     """
     writing = writing or Writing()
     with open_checkpoint(source) as opened:

@@ -31,6 +31,7 @@ from converter.use_cases.convert import epsilon_or_assumed
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
 from ggcp_schema.gguf import TensorType, ValueType
+from ggcp_schema.history import MAGICLESS_CONTEXT_LENGTH
 from ggcp_schema.tensor import element_count
 
 Name = str | os.PathLike[str]
@@ -278,7 +279,7 @@ def _model(
     choices = Choices(
         general=describe_model(snapshot.file, general, options.model_name),
         context_length=options.context_length or _trained_context_length(snapshot),
-        epsilon=epsilon_or_assumed(options.epsilon, "export"),
+        epsilon=_epsilon(snapshot, options),
         outtype=outtype,
         tokenizer=vocabulary.metadata,
     )
@@ -295,8 +296,23 @@ def _model(
     return Prepared(plan, tuple(sources), path, "the checkpoint")
 
 
+def _epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
+    if options.epsilon is not None or snapshot.epsilon is None:
+        return epsilon_or_assumed(options.epsilon, "export")
+    LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
+    return snapshot.epsilon
+
+
 def _trained_context_length(snapshot: Snapshot) -> int:
     counters, length = snapshot.counters, snapshot.context_length
+    if length is None and counters.token_count is None:
+        raise ConversionError(
+            snapshot.file,
+            expected="the context length",
+            found="no count of the tokens of the training",
+            hint=f"give it with --context-length: {MAGICLESS_CONTEXT_LENGTH} in the trainer's "
+            "source of the time",
+        )
     if length is None:
         raise ConversionError(
             snapshot.file,

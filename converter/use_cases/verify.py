@@ -16,6 +16,7 @@ from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
+from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import NO_MODEL, read_base, require_lora
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
@@ -103,6 +104,7 @@ def _model(opened: Opened, finished: Gguf) -> _Expected:
 
 def _to_resume(opened: Opened, finished: Gguf) -> _Expected:
     snapshot = opened.snapshot()
+    require_optimizer(snapshot)
     epsilon = trainer.stored_epsilon(finished)
     resumption = None if opened.lora else trainer.stored_resumption(finished)
     if resumption is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from ggcp_schema.checkpoint import CHECKPOINT_FILE, FOREIGN, MAGICLESS
+from ggcp_schema.checkpoint import CHECKPOINT_FILE, FOREIGN
 from ggcp_schema.document.example import EXAMPLES, dump
 from ggcp_schema.document.markdown import markdown
 from ggcp_schema.document.page import (
@@ -32,6 +32,7 @@ from ggcp_schema.document.walk import alternatives, name_of_case, struct_name, s
 from ggcp_schema.history import BRANCHES, MASTER, NAMES_WHOLE_SINCE, SCALE, TRAINERS, dated
 from ggcp_schema.language.fields import Field, Struct
 from ggcp_schema.language.runs import Repeated
+from ggcp_schema.magicless import FIRST_NAME_OFFSET, HEAD_LENGTH, MagiclessCheckpoint
 from ggcp_schema.order import EVIDENCE, ORDERS, Direction, PerLayer
 from ggcp_schema.tensor import ALIGNMENT, SHORTEST_CUT_NAME, Tensor, TensorRecord
 from ggcp_schema.variants import LookAhead, TypeByRecords
@@ -142,7 +143,8 @@ def _after_notation(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
     yield from _tensors()
     shown = {id(TensorRecord)}
     for magic, root in kinds:
-        yield Heading(2, f"The structs of {magic.decode('ascii')}")
+        of = f"of {magic.decode('ascii')}" if magic else "of a file without a magic"
+        yield Heading(2, f"The structs {of}")
         for struct in structs(root):
             if struct_name(struct) and id(struct) not in shown:
                 shown.add(id(struct))
@@ -155,16 +157,21 @@ def _after_notation(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
 
 def _first_bytes(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
     yield Heading(2, "What the first four bytes say")
-    rows = [(f"`{_octets(magic)}`", _printed(magic), link(root)) for magic, root in kinds]
-    rows += [
+    described = [
+        (f"`{_octets(magic)}`", _printed(magic), link(root)) for magic, root in kinds if magic
+    ]
+    rows = described + [
         (f"`{_octets(magic)}`", _printed(magic), f"{what[0].upper()}{what[1:]}; {hint}.")
         for magic, (what, hint) in FOREIGN.items()
     ]
     yield Table(("Bytes", "As text", "The file is"), tuple(rows))
     yield Paragraph(
-        f"Only the first {len(kinds)} are described here; everything else is no checkpoint that "
-        "this page is about. A file without a magic whose bytes 32 to 96 hold "
-        f"`tok_embeddings.weight` is {MAGICLESS[0]}."
+        f"Only the first {len(described)} are described here. A file whose bytes "
+        f"{FIRST_NAME_OFFSET} to {HEAD_LENGTH - 1} are `tok_embeddings.weight` has no magic: its "
+        "first record stands "
+        f"where a {link(MagiclessCheckpoint)} has it, which is described here too. Look at that "
+        "first: the first field of such a file is a count, of any value. Everything else is no "
+        "checkpoint that this page is about."
     )
 
 
@@ -261,8 +268,11 @@ def _variants() -> Table:
             how = "".join(f"`{text(selector)}`" for selector in construct.expressions)
             row = (f"`{field.name}`", cases, how or prose(construct.docs))
             rows.setdefault(row, []).append(link(struct))
-    layouts = "; ".join(f"{_printed(m)}: {link(r)}" for m, r in CHECKPOINT_FILE.cases.items())
-    first = ("the file", "", layouts, "the first four bytes")
+    layouts = "; ".join(
+        f"{_printed(magic) or 'none'}: {link(root)}"
+        for magic, root in CHECKPOINT_FILE.cases.items()
+    )
+    first = ("the file", "", layouts, "the first four bytes, or the name of the first record")
     others = ((", ".join(places), *row) for row, places in rows.items())
     return Table(("Struct", "Field", "May be", "Selected by"), (first, *others))
 

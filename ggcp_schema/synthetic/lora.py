@@ -12,7 +12,7 @@ from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import Struct
 from ggcp_schema.lora import HYPERPARAMETERS, LoraModel, Ranks
 from ggcp_schema.optimizer import VERSION_1_STATES
-from ggcp_schema.synthetic.base import SyntheticFile, checked
+from ggcp_schema.synthetic.base import SyntheticCheckpoint, checked
 
 DEFAULT_RANK = 4
 """What finetune took for the matrices without ``--lora-r``."""
@@ -22,7 +22,7 @@ NORMS = ("attention_norm", "ffn_norm", "norm")
 
 
 @dataclass(frozen=True)
-class SyntheticLora(SyntheticFile):
+class SyntheticLora(SyntheticCheckpoint):
     """What a synthetic LoRA checkpoint is made of.
 
     Attributes:

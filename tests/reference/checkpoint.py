@@ -117,6 +117,16 @@ def read(path: Path, *, n_mult_stored: bool = True) -> Checkpoint:
     return Checkpoint(header, ranks, tensors, optimizer)
 
 
+def read_magicless(path: Path) -> tuple[dict[str, int], dict[str, Array]]:
+    """Header and tensors of a checkpoint of May 2023, which has neither magic nor optimizer."""
+    cursor = _Cursor(path.read_bytes())
+    fields = [name for name in HEADER if name not in ("version", "train_tokens")]
+    header = dict(zip(fields, cursor.numbers(f"<{len(fields)}I"), strict=True))
+    tensors = {name: cursor.record(name) for name in gguf_names(header["n_layer"])}
+    assert cursor.offset == len(cursor.data), f"{len(cursor.data) - cursor.offset} bytes are left"
+    return header, tensors
+
+
 @dataclass
 class _Cursor:
     data: bytes

@@ -24,6 +24,7 @@ from ggcp_schema.document.walk import entry_for, structs
 from ggcp_schema.language.constructs import Computed, IfThenElse, Switch
 from ggcp_schema.language.fields import Field, Number, Struct
 from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
+from ggcp_schema.magicless import FIRST_NAME, FIRST_NAME_OFFSET
 from ggcp_schema.tensor import BeginningOf, Shape, Tensor, TensorData, TensorRecord
 from ggcp_schema.variants import LayoutByParameterCount
 
@@ -38,6 +39,8 @@ def schema() -> dict[str, Any]:
     """Return the schema as nested mappings and lists, in the order in which they are written."""
     layouts = CHECKPOINT_FILE.cases.items()
     magics = {int.from_bytes(magic, "little"): root for magic, root in layouts}
+    is_magicless = f"first_name == {list(FIRST_NAME)}"
+    known = " or ".join(f"_ == {number}" for number in magics if number)
     return {
         "meta": {
             "id": "ggcp",
@@ -52,18 +55,23 @@ def schema() -> dict[str, Any]:
             {
                 "id": "checkpoint",
                 "type": {
-                    "switch-on": "signature",
+                    "switch-on": f"{is_magicless} ? 0 : signature",
                     "cases": {magic: type_name(root) for magic, root in magics.items()},
                 },
             }
         ],
         "instances": {
+            "first_name": {
+                "pos": FIRST_NAME_OFFSET,
+                "size": len(FIRST_NAME),
+                "doc": "The name of the first record, in a file without a magic.",
+            },
             "signature": {
                 "pos": 0,
                 "type": "u4",
-                "valid": {"any-of": list(magics)},
-                "doc": "The first four bytes.",
-            }
+                "valid": {"expr": f"{is_magicless} or {known}"},
+                "doc": "The first four bytes; a count, of any value, in a file without a magic.",
+            },
         },
         "types": {type_name(struct): _TypeOf(struct).emit() for struct in structs()},
     }
