@@ -12,6 +12,7 @@ from typing import Any
 from ggcp_schema import FormatError, Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import Trainer
+from ggcp_schema.tensor import element_count
 
 
 class Group(Mapping[str, Any]):
@@ -71,6 +72,11 @@ class TensorFacts:
     def length(self) -> int:
         """Bytes of data."""
         return self.data.length
+
+    @property
+    def is_f32(self) -> bool:
+        """Whether its elements are float32, of which alone statistics are taken."""
+        return self.data.length == 4 * element_count(self.shape)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from construct import Construct, Container
 
+from ggcp_schema.ggla import LoraAdapter
 from ggcp_schema.language.checks import CUT, shown
 from ggcp_schema.language.constructs import Described, Member
 from ggcp_schema.language.errors import FormatError
@@ -63,10 +64,6 @@ _ALREADY = "already a GGUF: nothing needs to be converted; give it to llama.cpp 
 _MODEL = "a model, not a training checkpoint: llama.cpp's convert-llama-ggmlv3-to-gguf reads it"
 FOREIGN = {
     b"GGUF": ("a GGUF file", _ALREADY),
-    b"algg": (
-        "a LoRA adapter (ggla)",
-        "the adapter holds no training state; give the checkpoint that finetune wrote beside it",
-    ),
     b"tjgg": ("a model file of 2023 (ggjt)", _MODEL),
     b"fmgg": ("a model file of 2023 (ggmf)", _MODEL),
     b"lmgg": ("a model file of 2023 (ggml)", _MODEL),
@@ -121,6 +118,7 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
     cases: Mapping[bytes, Struct] = {
         b"pcgg": TrainingCheckpoint,
         b"lcgg": LoraCheckpoint,
+        b"algg": LoraAdapter,
         MAGICLESS: MagiclessCheckpoint,
     }
     children = tuple(cases.values())

@@ -19,6 +19,7 @@ MASTER = {
     "6381d4e11": "2023-08-21",
     "43033b7bb": "2023-08-28",
     "44c117f41": "2023-08-28",
+    "cafcd4f89": "2023-12-14",
 }
 """Commits of the master branch, and their dates."""
 
@@ -120,6 +121,12 @@ WRITERS = {
 
 LORA_WRITERS = "finetune, development branch of llama.cpp, 2023-08-16 to 2023-08-29"
 """Which trainer wrote LoRA checkpoints."""
+
+ADAPTER_WRITERS = (
+    "finetune, llama.cpp from 2023-08-16 to July 2024, or convert-lora-to-ggml.py, April 2023 to "
+    "May 2024"
+)
+"""Who wrote LoRA adapters (ggla)."""
 
 NAMES_WHOLE_SINCE = "eaa6ca5a6"
 """The commit before which trainers cut the names of tensors."""

@@ -50,6 +50,9 @@ def _record_head(shape: tuple[int, ...], name_length: int) -> tuple[bytes, int]:
     return struct.pack(f"<{len(numbers)}L", *numbers), 4 * element_count(shape)
 
 
+_BYTES = {2: "two", 4: "four"}
+
+
 class Shape(Described, Construct):  # type: ignore[misc]
     """The number of elements along each dimension, u32 each, the fastest-varying first."""
 
@@ -81,17 +84,19 @@ class Shape(Described, Construct):  # type: ignore[misc]
 
 
 class TensorData(Described, Construct):  # type: ignore[misc]
-    """Four bytes an element, left where they are: parsing gives a Span and skips them.
+    """The elements, left where they are: parsing gives a Span and skips them.
 
     Builds from a Span, a NumPy array or buffer of little-endian float32, or an iterable of byte
     blocks, one after the other, so that no tensor has to fit in memory.
     """
 
-    def __init__(self, shape: Any) -> None:
+    def __init__(self, shape: Any, element_bytes: Any = 4) -> None:
         super().__init__()
         self.shape = shape
-        self.expressions = (shape,)
+        self.element_bytes = element_bytes
+        self.expressions = (shape, element_bytes)
         self._shape = compiled(shape)
+        self._element_bytes = compiled(element_bytes)
         self.flagbuildnone = True  # of a tensor that does not exist
 
     def length_of(self, value: Any) -> int:
@@ -101,7 +106,7 @@ class TensorData(Described, Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Any, path: str) -> Span:
         shape = self._shape(None, context)
-        length = 4 * element_count(shape)
+        length = self._element_bytes(None, context) * element_count(shape)
         require_bytes(stream, length)
         offset = stream.tell()
         stream.seek(offset + length)
@@ -109,7 +114,7 @@ class TensorData(Described, Construct):  # type: ignore[misc]
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         shape = self._shape(None, context)
-        length = 4 * element_count(shape)
+        length = self._element_bytes(None, context) * element_count(shape)
         offset = stream.tell()
         if shape:
             require_value(obj, offset)
@@ -129,7 +134,8 @@ class TensorData(Described, Construct):  # type: ignore[misc]
                 offset=offset,
                 expected=f"{length} bytes for the shape {shown(shape)}",
                 found=f"{written} bytes" + (" or more" if written > length else ""),
-                hint="give as many elements as the shape says, four bytes each",
+                hint="give as many elements as the shape says, "
+                f"{_BYTES[self._element_bytes(None, context)]} bytes each",
             )
 
 

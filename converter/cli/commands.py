@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converter.cli import terminal
 from converter.cli.describe import plan_as_json, plan_as_text
@@ -159,10 +159,10 @@ def synth(options: Namespace) -> int:
 
 def _synthetic(options: Namespace) -> SyntheticFile:
     from ggcp_schema.enums import OptimizerType
-    from ggcp_schema.synthetic import Synthetic, SyntheticLora, SyntheticMagicless
+    from ggcp_schema.synthetic import Synthetic, SyntheticAdapter, SyntheticLora, SyntheticMagicless
     from ggcp_schema.synthetic.lora import DEFAULT_RANK, NORMS
 
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocabulary_size": options.n_vocab,
         "embedding_length": options.n_embd,
         "feed_forward_multiple": None if options.without_n_mult else options.n_mult,
@@ -173,18 +173,21 @@ def _synthetic(options: Namespace) -> SyntheticFile:
     }
     if options.magicless:
         return SyntheticMagicless(**sizes)
-    state = {
+    state: dict[str, Any] = {
         "optimizer_type": OptimizerType[options.optimizer.upper()],
         "convergence_past_count": options.past,
         "approx_hessian_count": options.lbfgs_m,
     }
+    pairs: dict[str, Any] = {
+        "feed_forward_length": 96 if options.n_ff is None else options.n_ff,
+        "ranks": ranks(options, DEFAULT_RANK, NORMS),
+    }
+    if options.adapter:
+        rank = DEFAULT_RANK if options.rank is None else options.rank
+        alpha = rank if options.lora_alpha is None else options.lora_alpha
+        return SyntheticAdapter(**sizes, **pairs, lora_r=rank, lora_alpha=alpha)
     if options.lora:
-        return SyntheticLora(
-            **sizes,
-            **state,
-            feed_forward_length=96 if options.n_ff is None else options.n_ff,
-            ranks=ranks(options, DEFAULT_RANK, NORMS),
-        )
+        return SyntheticLora(**sizes, **state, **pairs)
     return Synthetic(
         **sizes,
         **state,

@@ -69,6 +69,12 @@ def _add_lora_options(command: argparse.ArgumentParser) -> None:
     lora = command.add_argument_group("LoRA")
     lora.add_argument("--lora", action="store_true", help="a LoRA checkpoint, as finetune wrote it")
     lora.add_argument(
+        "--adapter", action="store_true", help="a LoRA adapter (ggla), without training state"
+    )
+    lora.add_argument(
+        "--lora-alpha", type=whole(0), metavar="N", help="factor of an adapter (default: its rank)"
+    )
+    lora.add_argument(
         "--rank", type=whole(0), metavar="N", help="rank of the pairs of matrices (default: 4)"
     )
     for option, kind in RANK_OPTIONS.items():
@@ -116,15 +122,18 @@ def ranks(options: argparse.Namespace, default: int, norms: tuple[str, ...]) -> 
 
 def check_synth(grammar: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with a usage error where options of a synthetic checkpoint do not go together."""
-    if options.lora and options.magicless:
-        grammar.error("--magicless does not go with --lora")
-    kind = "--lora" if options.lora else "--magicless" if options.magicless else ""
-    for name in (*_OF_TRAINING, *_OF_LORA):
+    kinds = [f"--{kind}" for kind in ("lora", "adapter", "magicless") if getattr(options, kind)]
+    if kinds[1:]:
+        grammar.error(f"{kinds[1]} does not go with {kinds[0]}")
+    pairs = options.lora or options.adapter
+    for name in (*_OF_TRAINING, *_OF_LORA, "lora_alpha"):
         given = getattr(options, name)
         if given is None or given is False:
             continue
         option = f"--{name.replace('_', '-')}"
-        if name in _OF_TRAINING and kind:
-            grammar.error(f"{option} does not go with {kind}")
-        if name in _OF_LORA and not options.lora:
+        if name in _OF_TRAINING and kinds:
+            grammar.error(f"{option} does not go with {kinds[0]}")
+        if name in _OF_LORA and not pairs:
             grammar.error(f"{option} only goes with --lora")
+        if name == "lora_alpha" and not options.adapter:
+            grammar.error(f"{option} only goes with --adapter")

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from converter.facts import Facts
 from converter.inputs.before_gguf import CheckpointBeforeGguf
 from converter.snapshot import Snapshot
-from ggcp_schema import FormatError, Source
+from ggcp_schema import FormatError, Source, parse
 
 __all__ = ["Opened", "open_checkpoint"]
 
@@ -63,4 +63,9 @@ def open_checkpoint(file: str | os.PathLike[str] | BinaryIO) -> Opened:
     Raises:
         FormatError: it cannot be read, or is none; a damaged one raises nothing.
     """
-    return CheckpointBeforeGguf(file)
+    checkpoint = parse(file, partial=True)
+    if checkpoint.magic == b"algg":
+        from converter.inputs.lora_adapter import LoraAdapterFile
+
+        return LoraAdapterFile(checkpoint)
+    return CheckpointBeforeGguf(checkpoint)

@@ -6,11 +6,10 @@ of some name, the container has a member of that name.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from converter.facts import Facts
 from converter.inputs.before_gguf_facts import facts_of, offset_of, records
@@ -18,7 +17,7 @@ from converter.inputs.rescue import last_w3, offering_rescue, refusing_rescue, w
 from converter.parts import Array
 from converter.progress import LOGGER
 from converter.snapshot import Counters, Gradients, Hyperparameters, Optimizer, Rope, Snapshot
-from ggcp_schema import parse
+from ggcp_schema import Checkpoint
 from ggcp_schema.checkpoint import ABORTED_SAVE, MAGICLESS
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import MAGICLESS_EPSILON, sums_gradients
@@ -46,13 +45,9 @@ class CheckpointBeforeGguf:
         source: the open file.
         lora: whether it is one of finetune.
         error: what is wrong with it; None if nothing is.
-
-    Raises:
-        FormatError: it cannot be read, or is no checkpoint.
     """
 
-    def __init__(self, file: str | os.PathLike[str] | BinaryIO) -> None:
-        checkpoint = parse(file, partial=True)
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self.source = checkpoint.source
         self.error = checkpoint.error
         self._container: Mapping[str, Any] = checkpoint.container
@@ -119,7 +114,7 @@ class CheckpointBeforeGguf:
             source=self.source,
             kind=KINDS[container["magic"]],
             counters=counters,
-            hyperparameters=_of_same_names(Hyperparameters, sizes),
+            sizes=_of_same_names(Hyperparameters, sizes),
             weights=dict(_arrays(container["model"])),
             ranks=dict(container["ranks"]) if self.lora else None,
             optimizer=_optimizer(context),

@@ -172,7 +172,10 @@ def _lora_steps(report: Report) -> Iterator[Step]:
     yield Step(
         "Merge it into its base model (BASE.gguf)", _export(report, "--merge BASE.gguf", "merged")
     )
-    yield Step("Keep everything in a GGUF", f"ggcp convert {source} {target}")
+    if report.kind_code == "adapter":
+        target = _beside(report.file, "adapter")
+    else:
+        yield Step("Keep everything in a GGUF", f"ggcp convert {source} {target}")
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
 
 

@@ -127,6 +127,26 @@ def read_magicless(path: Path) -> tuple[dict[str, int], dict[str, Array]]:
     return header, tensors
 
 
+def read_adapter(path: Path) -> tuple[int, int, dict[str, Array]]:
+    """lora_r, lora_alpha and all tensors of a ggla, by the names that a checkpoint has for them."""
+    cursor = _Cursor(path.read_bytes())
+    magic, version, lora_r, lora_alpha = cursor.numbers("<4s3I")
+    assert (magic, version) == (b"algg", 1)
+    old_names = {new: old for old, new in gguf_names(256).items()}
+    tensors = {}
+    while cursor.offset < len(cursor.data):
+        n_dims, length, kind = cursor.numbers("<3I")
+        ne = cursor.numbers(f"<{n_dims}I")
+        name = cursor.data[cursor.offset : cursor.offset + length].decode()
+        cursor.offset = math.ceil((cursor.offset + length) / 32) * 32
+        values = np.frombuffer(cursor.data, ("<f4", "<f2")[kind], math.prod(ne), cursor.offset)
+        cursor.offset += values.nbytes
+        tensor, half = name.rsplit(".", 1)
+        shape = (*ne, 1)[:2][::-1]
+        tensors[f"{old_names.get(tensor, tensor)}.{half}"] = values.reshape(shape).astype("<f4")
+    return lora_r, lora_alpha, tensors
+
+
 @dataclass
 class _Cursor:
     data: bytes

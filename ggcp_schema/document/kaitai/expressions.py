@@ -200,8 +200,9 @@ class Expressions(Writer):
     def data_size(self, data: TensorData) -> str:
         """Return how many bytes the elements of a record take."""
         shape = self.write(data.shape)
+        bytes_each = self.write(data.element_bytes, 5)
         words = "0"
         for count in range(most_dimensions(), 0, -1):
             product = " * ".join(f"{shape}[{i}].as<s8>" for i in range(count))
-            words = f"{RANK} == {count} ? 4 * {product} : {words}"
+            words = f"n_dims == {count} ? {bytes_each} * {product} : {words}"
         return words

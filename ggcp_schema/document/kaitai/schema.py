@@ -21,6 +21,7 @@ from ggcp_schema.document.kaitai.expressions import (
 from ggcp_schema.document.kaitai.found import found_out, optimizer_layout
 from ggcp_schema.document.tables import prose
 from ggcp_schema.document.walk import entry_for, structs
+from ggcp_schema.ggla import ToTheEnd
 from ggcp_schema.language.constructs import Computed, IfThenElse, Switch
 from ggcp_schema.language.fields import Field, Number, Struct
 from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
@@ -159,6 +160,9 @@ class _TypeOf:
         count = self.expressions.write(field.subcon.count)
         return {"type": kind, "repeat": "expr", "repeat-expr": count}
 
+    def _to_the_end(self, field: Field) -> dict[str, Any]:
+        return {"type": self.expressions.call(field.subcon.subcon), "repeat": "eos"}
+
     def _struct(self, field: Field) -> dict[str, Any]:
         return {"type": self.expressions.call(field.subcon)}
 
@@ -188,7 +192,7 @@ class _TypeOf:
     def _valid(self, field: Field) -> dict[str, Any]:
         """Return the derivation and the checks of a field as one expression."""
         facts: list[str] = []
-        if isinstance(field.subcon, Shape):
+        if isinstance(field.subcon, Shape) and field.derived is not None:
             facts.append(f"_ == {self.expressions.expected_dimension('_index')}")
         elif field.derived is not None:
             facts.append(f"_ == {self.expressions.write(field.derived, 4)}")
@@ -211,6 +215,7 @@ _LAYOUTS: dict[type, Callable[[_TypeOf, Field], dict[str, Any]]] = {
     TensorData: _TypeOf._data,
     End: _TypeOf._end,
     Repeated: _TypeOf._repeated,
+    ToTheEnd: _TypeOf._to_the_end,
     Struct: _TypeOf._struct,
     Tensor: _TypeOf._tensor,
     IfThenElse: _TypeOf._one_of_two_tensors,

@@ -317,6 +317,21 @@ def test_options_that_a_file_without_an_optimizer_has_no_use_for(
     assert usage_error(capsys, "synth", folder / "made.bin", "--magicless", *option) == words
 
 
+def test_a_synthetic_adapter(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "made.bin"
+    assert run("synth", path, "--adapter", "-q", "--rank", "2", "--lora-alpha", "5") == 0
+    lora_r, lora_alpha, tensors = reference.read_adapter(path)
+    assert (lora_r, lora_alpha, len(tensors)) == (2, 5, 42)
+    assert tensors["layers.1.attention.wq.weight.loraA"].shape == (32, 2)
+    for options, words in (
+        (("--lora", "--lora-alpha", "5"), "--lora-alpha only goes with --adapter"),
+        (("--lora", "--adapter"), "--adapter does not go with --lora"),
+        (("--adapter", "--magicless"), "--magicless does not go with --adapter"),
+        (("--adapter", "--with-params"), "--with-params does not go with --adapter"),
+    ):
+        assert usage_error(capsys, "synth", folder / "other.bin", *options) == words
+
+
 def test_permissions_are_those_of_any_new_file(source: Path, folder: Path) -> None:
     export_lora(source, folder / "out.gguf")
     (folder / "other").write_bytes(b"")

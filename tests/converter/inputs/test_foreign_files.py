@@ -31,13 +31,6 @@ def zipped() -> bytes:
             id="gguf",
         ),
         pytest.param(
-            struct.pack("<II", 0x67676C61, 1),
-            "a LoRA adapter (ggla)",
-            "the adapter holds no training state; give the checkpoint that finetune wrote beside "
-            "it",
-            id="ggla",
-        ),
-        pytest.param(
             struct.pack("<II", 0x67676A74, 3), "a model file of 2023 (ggjt)", MODEL, id="ggjt"
         ),
         pytest.param(

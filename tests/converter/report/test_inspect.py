@@ -401,7 +401,7 @@ class TestDamaged:
                 assert as_text(report), (name, start)
 
 
-@pytest.mark.parametrize("head", [b"GGUF\x03\0\0\0", b"algg", b"", b"PK\x03\x04"])
+@pytest.mark.parametrize("head", [b"GGUF\x03\0\0\0", b"tjgg", b"", b"PK\x03\x04"])
 def test_what_is_no_checkpoint(head: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.bin"
     path.write_bytes(head)
