@@ -20,7 +20,7 @@ from ggcp_schema.language.runs import End, Signature
 from ggcp_schema.language.sink import Sink
 from ggcp_schema.language.source import Source
 from ggcp_schema.lora import LoraCheckpoint
-from ggcp_schema.magicless import HEAD_LENGTH, MagiclessCheckpoint, is_magicless
+from ggcp_schema.magicless import MagiclessCheckpoint, is_magicless
 from ggcp_schema.model import Hyperparameters, Model, Training
 from ggcp_schema.optimizer import OptimizerContext
 from ggcp_schema.places import Place, place, places, stop
@@ -59,6 +59,12 @@ ABORTED_SAVE = (
     "there; they can be had with ggcp export --rescue, but training cannot go on from this file"
 )
 """write_opt_context has an assertion that L-BFGS fails (e32089b2c to 43033b7bb)."""
+
+DEBUG_COPY = (
+    "a copy for debugging, as two commits of 2023-08-28 (e8df9e681, 31c093c2c) wrote it beside a "
+    "GGUF under the name X.0.old.bin or X.1.old.bin: its vectors were never filled; give the GGUF"
+)
+"""Told by the name of the first record, which is that of a GGUF."""
 
 _ALREADY = "already a GGUF: nothing needs to be converted; give it to llama.cpp as it is"
 _MODEL = "a model, not a training checkpoint: llama.cpp's convert-llama-ggmlv3-to-gguf reads it"
@@ -128,7 +134,7 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
         return self.cases[value["magic"]].members(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
-        head = stream.read(HEAD_LENGTH)
+        head = stream.read(128)
         stream.seek(0)
         magic = MAGICLESS if is_magicless(head) else head[:4]
         layout = self.cases.get(magic) if head else None
@@ -145,6 +151,8 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
             container = layout._parse(stream, context, path)
         except FormatError as error:
             error.partial["magic"] = magic
+            if layout is TrainingCheckpoint and head[64:].startswith(b"token_embd.weight"):
+                error.hint = DEBUG_COPY
             if layout is TrainingCheckpoint and _left_by_aborted_save(error, stream.size):
                 error.hint = ABORTED_SAVE
             raise

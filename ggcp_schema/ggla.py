@@ -16,22 +16,14 @@ from ggcp_schema.language.checks import DAMAGED, Check, one_of, shown, value
 from ggcp_schema.language.constructs import Described, Member
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import U32, Struct, derived, field
-from ggcp_schema.language.runs import AlignTo, Bytes, Signature
-from ggcp_schema.tensor import ALIGNMENT, F32_TYPE, Shape, TensorData
+from ggcp_schema.language.runs import AlignTo, Bytes, Shape, Signature
+from ggcp_schema.tensor import ALIGNMENT, F32_TYPE, LONGEST_NAME, UNKNOWN_NAME, TensorData
 
 MOST_RECORDS = 1 << 14
 """Records that are read; finetune wrote 18 for each of at most 256 layers, and 6."""
 
 F16_TYPE = 1
 """GGML_TYPE_F16, the other type that may stand here."""
-
-LONGEST_NAME = 64
-"""GGML_MAX_NAME of the time."""
-
-_UNKNOWN = (
-    "its name is unknown, which does not say that the file is damaged; open an issue at the "
-    "project and attach the file"
-)
 
 
 class ToTheEnd(Described, Subconstruct):  # type: ignore[misc]
@@ -247,7 +239,7 @@ def pairs_of(tensors: Sequence[Mapping[str, Any]]) -> Pairs:
         place = path_of(record["name"])
         if place is None:
             wanted = "the name of a tensor of LLaMA, then .loraA or .loraB"
-            raise _wrong(index, record, "name", wanted, shown(record["name"]), _UNKNOWN)
+            raise _wrong(index, record, "name", wanted, shown(record["name"]), UNKNOWN_NAME)
         tensor, half = place
         if half in halves.setdefault(tensor, {}):
             raise _wrong(index, record, "name", "each name once", shown(record["name"]))

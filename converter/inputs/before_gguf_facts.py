@@ -122,13 +122,14 @@ def facts_of(container: Mapping[str, Any], source: Source, error: FormatError | 
 
 def _tensor(path: str, record: Mapping[str, Any]) -> TensorFacts:
     stored: bytes = record["name"]
-    whole = (b".loraA", b".loraB") if path.endswith((".a", ".b")) else (b".weight",)
+    half = path.endswith((".a", ".b"))
+    whole = (b".loraA", b".loraB", b"_a.weight", b"_b.weight") if half else (b".weight",)
     return TensorFacts(
         path=path,
         name=stored.decode("ascii", "backslashreplace"),
         shape=tuple(record["shape"]),
         data=record["data"],
-        name_cut=bool(stored) and not stored.endswith(whole),
+        name_cut=path.startswith("model.") and not stored.endswith(whole),
         padding_zero=not record["padding"].strip(b"\0"),
     )
 

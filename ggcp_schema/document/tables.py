@@ -13,8 +13,8 @@ from ggcp_schema.ggla import ToTheEnd
 from ggcp_schema.language.checks import Check
 from ggcp_schema.language.constructs import Computed, IfThenElse, Switch
 from ggcp_schema.language.fields import Field, Number, Struct
-from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
-from ggcp_schema.tensor import BeginningOf, Shape, Tensor, TensorData
+from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Shape, Signature
+from ggcp_schema.tensor import BeginningOf, Tensor, TensorData
 from ggcp_schema.variants import LayoutByParameterCount, LookAhead
 
 VARIANTS = "Variants and what selects them"
@@ -77,6 +77,8 @@ def _tensor(tensor: Tensor) -> str:
     if not tensor.shape:
         return "[the empty record](#empty-records)"
     name = f'named `"{tensor.tensor_name}"`' if tensor.tensor_name else "without a name"
+    for family, other in (tensor.other_names or {}).items():
+        name += f'; where the file\'s `names` is `{family.value}`, `"{other}"`'
     return f"[tensor](#tensorrecord) `{text(tensor.shape)}` {name}"
 
 

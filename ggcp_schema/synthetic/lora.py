@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from ggcp_schema.enums import HeaderLayout
+from ggcp_schema.enums import HeaderLayout, NameFamily
 from ggcp_schema.history import LORA_MULTIPLE
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import Struct
@@ -30,12 +30,14 @@ class SyntheticLora(SyntheticCheckpoint):
         ranks: one number, which is that of the matrices, as with ``--lora-r`` (the norms have 1);
             or a number for each kind that is to have another one than without options, as with
             ``--rank-wq`` and its like. Kinds are the fields of ``ggcp_schema.lora.Ranks``.
+        names: the family of names.
     """
 
     feed_forward_multiple: int | None = LORA_MULTIPLE
     _: KW_ONLY
     feed_forward_length: int = 96
     ranks: int | Mapping[str, int] = DEFAULT_RANK
+    names: NameFamily = NameFamily.ORDINARY
 
     _model: ClassVar[Struct] = LoraModel
 
@@ -55,6 +57,7 @@ class SyntheticLora(SyntheticCheckpoint):
         return {
             "magic": b"lcgg",
             "layout": layout,
+            "names": self.names,
             "hyperparameters": checked("hyperparameters", struct, self.hyperparameters),
             "ranks": checked("ranks", Ranks, self.rank_of_each_kind),
             "feed_forward_length": self.feed_forward_length,

@@ -24,9 +24,9 @@ from ggcp_schema.document.walk import entry_for, structs
 from ggcp_schema.ggla import ToTheEnd
 from ggcp_schema.language.constructs import Computed, IfThenElse, Switch
 from ggcp_schema.language.fields import Field, Number, Struct
-from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
+from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Shape, Signature
 from ggcp_schema.magicless import FIRST_NAME, FIRST_NAME_OFFSET
-from ggcp_schema.tensor import BeginningOf, Shape, Tensor, TensorData, TensorRecord
+from ggcp_schema.tensor import BeginningOf, Tensor, TensorData, TensorRecord
 from ggcp_schema.variants import LayoutByParameterCount
 
 _DOC = (

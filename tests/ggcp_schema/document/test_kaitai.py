@@ -20,7 +20,7 @@ from paths import FIXTURES, TESTS
 
 from ggcp_schema import Checkpoint, FormatError, Span, build, parse
 from ggcp_schema.document import document
-from ggcp_schema.enums import OptimizerType
+from ggcp_schema.enums import NameFamily, OptimizerType
 from ggcp_schema.synthetic import Synthetic, SyntheticAdapter, SyntheticLora, SyntheticMagicless
 
 COMPILER = TESTS / "kaitai"
@@ -45,6 +45,13 @@ SYNTHETIC = {
     "no magic": SyntheticMagicless(),
     "adapter": SyntheticAdapter(),
     "LoRA": SyntheticLora(),
+    "LoRA, w1_a": SyntheticLora(names=NameFamily.W1_A),
+    "LoRA, without layers.": SyntheticLora(names=NameFamily.WITHOUT_LAYERS),
+    "LoRA, L-BFGS with names": SyntheticLora(
+        names=NameFamily.WITHOUT_LAYERS,
+        optimizer_type=OptimizerType.LBFGS,
+        convergence_past_count=2,
+    ),
     "LoRA without n_mult": SyntheticLora(feed_forward_multiple=None),
     "LoRA, rank 0": SyntheticLora(ranks={"wq": 0, "tok_embeddings": 0}),
     "LoRA without layers": SyntheticLora(block_count=0),
