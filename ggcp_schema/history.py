@@ -14,7 +14,6 @@ from ggcp_schema.order import Order
 
 MASTER = {
     "e32089b2c": "2023-06-13",
-    "eaa6ca5a6": "2023-06-26",
     "eb542d393": "2023-07-25",
     "6381d4e11": "2023-08-21",
     "43033b7bb": "2023-08-28",
@@ -29,6 +28,7 @@ BRANCHES = {
     "09b304d01": "2023-05-19",
     "37c69435f": "2023-05-21",
     "42d9b4cfc": "2023-05-21",
+    "4b81c32d5": "2023-05-29",
     "d39c8e686": "2023-07-28",
     "d395b19c8": "2023-07-28",
     "51dc77092": "2023-07-28",
@@ -86,6 +86,12 @@ EPSILONS = (
 )
 """The epsilons of the trainers, the oldest first."""
 
+EPSILON_OF_BRANCHES = (
+    "branches kept 5e-6 longer: train-text-from-scratch's until 2023-08-24 (0c52c65d7), finetune's "
+    "until 2023-08-29 (b04263c1f)"
+)
+"""Where these dates do not hold."""
+
 MAGICLESS_EPSILON = 1e-6
 """The epsilon of the trainers that wrote no magic, all of them; measured too."""
 
@@ -128,8 +134,8 @@ ADAPTER_WRITERS = (
 )
 """Who wrote LoRA adapters (ggla)."""
 
-NAMES_WHOLE_SINCE = "eaa6ca5a6"
-"""The commit before which trainers cut the names of tensors."""
+NAMES_WHOLE_SINCE = "4b81c32d5"
+"""The commit before which trainers cut the names of tensors, from the first of them on."""
 
 MOST_ROTATED = 64
 """Dimensions of a head that rotate at most, by default (--rotmax)."""
@@ -205,17 +211,20 @@ def stores_mean_losses(layout: Layout) -> bool:
     return layout is not Layout.VERSION_0
 
 
-NO_MEAN_LOSS = "Not a mean loss: this layout sums the loss of the last row over the threads."
+NO_MEAN_LOSS = (
+    "Not a mean loss: releases sum the loss of the last row over the threads, their branch before "
+    "them that of all rows of a batch."
+)
 """What a loss is where ``stores_mean_losses`` says no."""
 
 NO_MEAN_LOSSES = (
-    "The losses are no mean losses: this layout sums the loss of a batch's last row over the "
-    "threads."
+    "The losses are no mean losses: releases sum the loss of a batch's last row over the threads, "
+    "their branch before them that of all its rows."
 )
 """The same of all losses in a file."""
 
 ONLY_THE_TREND = (
-    "This layout stores no mean loss but a sum over threads of the last row's, so only the trend "
-    "means something."
+    "This layout stores no mean loss but a sum, in releases over threads of the last row's, so "
+    "only the trend means something."
 )
 """The same beside a chart of them."""

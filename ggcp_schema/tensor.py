@@ -27,7 +27,7 @@ ALIGNMENT = 32
 _PADDINGS = tuple(bytes(-offset % ALIGNMENT) for offset in range(ALIGNMENT))
 
 SHORTEST_CUT_NAME = 31
-"""GGML_MAX_NAME was 32 until eaa6ca5a6 (2023-06-26): names were cut at 31 or 32 bytes."""
+"""Writers before 4b81c32d5 (2023-05-29) cut names at 31 bytes."""
 
 LONGEST_NAME = 64
 """GGML_MAX_NAME of the latest writers."""

@@ -56,8 +56,8 @@ def _record_notes(report: Report) -> Iterator[str]:
     cut = sum(tensor.name_cut for tensor in report.tensors)
     if cut:
         yield (
-            f"The names of {cut} tensors are cut, as trainers before {dated(NAMES_WHOLE_SINCE)} "
-            "wrote names of more than 31 bytes. Nothing is lost."
+            f"The names of {cut} tensors are cut, as the first trainers, of 2023-05-17 to "
+            f"{dated(NAMES_WHOLE_SINCE)}, wrote names of more than 31 bytes. Nothing is lost."
         )
     padded = [tensor.path for tensor in report.tensors if not tensor.padding_zero]
     if padded:

@@ -79,9 +79,10 @@ _TENSORS = (
     "`expected_shape` is `[a, b]`, its `expected_name` is `x` in ASCII (empty where the table says "
     "`without a name`).",
     f"A name is as a rule exactly the expected one. Trainers before {dated(NAMES_WHOLE_SINCE)} cut "
-    f"names off at {SHORTEST_CUT_NAME} or {SHORTEST_CUT_NAME + 1} bytes; from layer 10 on the "
-    f"longest have {SHORTEST_CUT_NAME + 1}. A reader accepts any beginning of the expected name "
-    f"from {SHORTEST_CUT_NAME} bytes on, on purpose: wherever a writer's limit was, and also in "
+    f"names off at {SHORTEST_CUT_NAME} bytes; from layer 10 on the longest have "
+    f"{SHORTEST_CUT_NAME + 1}, so only there it shows. A reader accepts any beginning of the "
+    f"expected name from {SHORTEST_CUT_NAME} bytes on, on purpose: wherever a "
+    f"writer's limit was, and also in "
     "lcgg, whose writers' limits (48, then 64) cut no name. Go by `name_length`, and tell tensors "
     "by their place in the file, not by their name.",
     f"A record at `offset` has its data at `offset + {_HEADER} + 4 * n_dims + name_length`, "
