@@ -12,6 +12,7 @@ from typing import Any
 from ggcp_schema import FormatError, Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import Trainer
+from ggcp_schema.tensor import element_count
 
 
 class Group(Mapping[str, Any]):
@@ -71,6 +72,11 @@ class TensorFacts:
     def length(self) -> int:
         """Bytes of data."""
         return self.data.length
+
+    @property
+    def is_f32(self) -> bool:
+        """Whether its elements are float32, of which alone statistics are taken."""
+        return self.data.length == 4 * element_count(self.shape)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,8 @@ class Facts:
         length: bytes.
         lora: whether it holds the change of a model, not a model.
         kind: what it is, in words.
-        category: the same for a script: ``training``, ``lora`` or ``model``.
+        kind_code: the same for scripts: ``training``, ``magicless``, ``lora``, ``adapter`` or
+            ``model``.
         header_layout: which of several headers it has, in words; empty for the only one.
         header_note: what is unusual about its header, as a sentence; empty for nothing.
         written_by: which trainers write such files, in words.
@@ -162,7 +169,7 @@ class Facts:
     length: int
     lora: bool
     kind: str
-    category: str
+    kind_code: str
     header_layout: str
     header_note: str
     written_by: str

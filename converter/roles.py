@@ -11,6 +11,7 @@ _GIVE = "give the GGUF, the ggjt .bin or the tokenizer.model that was the traine
 _NO_VOCABULARY = f"a checkpoint holds no vocabulary; {_GIVE}"
 ANOTHER_BASE = "give the model that the checkpoint was trained on (finetune's --model-base)"
 _AS_GGUF = "give the base model as a GGUF; llama.cpp's converters make one of older or other files"
+_EXPORT_FIRST = "export it to a GGUF first, and give that"
 _MOMENTS = "it holds the state of an optimizer, which does not belong in a model"
 
 
@@ -31,6 +32,7 @@ class Role(Enum):
 _ADVICE: dict[Role, dict[Kind, str]] = {
     Role.VOCABULARY: {
         Kind.TRAINING: _NO_VOCABULARY,
+        Kind.MAGICLESS: _NO_VOCABULARY,
         Kind.LORA: _NO_VOCABULARY,
         Kind.GGUF_TRAINING: f"this one holds no vocabulary; {_GIVE}",
         Kind.GGUF_LORA: _NO_VOCABULARY,
@@ -46,7 +48,8 @@ _ADVICE: dict[Role, dict[Kind, str]] = {
         Kind.GGUF_LORA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
         Kind.GGUF_ADAPTER: f"it is a change of a model, not a model; {ANOTHER_BASE}",
         Kind.GGUF_VOCABULARY: f"it holds no weights; {ANOTHER_BASE}",
-        Kind.TRAINING: "export it to a GGUF first, and give that",
+        Kind.TRAINING: _EXPORT_FIRST,
+        Kind.MAGICLESS: _EXPORT_FIRST,
         Kind.LORA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
         Kind.GGLA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
     },

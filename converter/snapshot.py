@@ -18,11 +18,14 @@ from ggcp_schema.order import Order
 
 @dataclass(frozen=True)
 class Counters:
-    """How far the training got: optimizer iterations, samples and tokens seen, over all runs."""
+    """How far the training got: optimizer iterations, samples and tokens seen, over all runs.
+
+    ``token_count`` is None where a trainer did not count them.
+    """
 
     iteration_count: int
     sample_count: int
-    token_count: int
+    token_count: int | None
 
     @property
     def tokens_per_sample(self) -> int | None:
@@ -36,8 +39,21 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Hyperparameters:
-    """The sizes of the model, or of a LoRA's base model, by the names of the schema."""
+class SizesOfBase:
+    """The sizes of a LoRA's base model, by the names of the schema; None where it is not said."""
+
+    vocabulary_size: int | None = None
+    embedding_length: int | None = None
+    feed_forward_length: int | None = None
+    head_count: int | None = None
+    key_value_head_count: int | None = None
+    block_count: int | None = None
+    rope_dimension_count: int | None = None
+
+
+@dataclass(frozen=True)
+class Hyperparameters(SizesOfBase):
+    """The same where all are known: of a model, or of a LoRA that was saved with them."""
 
     vocabulary_size: int
     embedding_length: int
@@ -139,7 +155,7 @@ class Snapshot:
         source: the open file.
         kind: what it is, in words, such as ``a training checkpoint (ggcp)``.
         counters: how far the training got.
-        hyperparameters: sizes.
+        sizes: of the model, or of what is known of a LoRA's base.
         weights: the tensors by their path in the schema, such as ``layers[0].attention.wq``, in the
             order of the file; of a LoRA the two of each pair, at ``….a`` and ``….b``.
         ranks: of a LoRA, by kind of pair; None for a whole model.
@@ -161,7 +177,7 @@ class Snapshot:
     source: Source
     kind: str
     counters: Counters
-    hyperparameters: Hyperparameters
+    sizes: SizesOfBase
     weights: Mapping[str, Array]
     ranks: Mapping[str, int] | None
     optimizer: Optimizer | None
@@ -180,6 +196,17 @@ class Snapshot:
     def file(self) -> str:
         """The name of the file as it was given, for messages."""
         return self.source.label or "checkpoint"
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """All sizes, for who knows that the file holds them.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if not isinstance(self.sizes, Hyperparameters):
+            raise ValueError("not all sizes are known")
+        return self.sizes
 
     @property
     def required_optimizer(self) -> Optimizer:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from construct import Construct, Container
 
 from ggcp_schema.foreign import NO_CHECKPOINT, recognised
+from ggcp_schema.ggla import LoraAdapter
 from ggcp_schema.language.checks import CUT, shown
 from ggcp_schema.language.constructs import Described, Member
 from ggcp_schema.language.errors import FormatError, reason
@@ -20,6 +21,7 @@ from ggcp_schema.language.runs import End, Signature
 from ggcp_schema.language.sink import Sink
 from ggcp_schema.language.source import Source
 from ggcp_schema.lora import LoraCheckpoint
+from ggcp_schema.magicless import MagiclessCheckpoint, is_magicless
 from ggcp_schema.model import Hyperparameters, Model, Training
 from ggcp_schema.optimizer import OptimizerContext
 from ggcp_schema.places import Place, place, places, stop
@@ -62,6 +64,15 @@ ABORTED_SAVE = (
 MOST_UNWRITTEN = 1024
 """Values that such a file lacks at the most: up to 4095 bytes were still in the C library."""
 
+DEBUG_COPY = (
+    "a copy for debugging, as two commits of 2023-08-28 (e8df9e681, 31c093c2c) wrote it beside a "
+    "GGUF under the name X.0.old.bin or X.1.old.bin: its vectors were never filled; give the GGUF"
+)
+"""Told by the name of the first record, which is that of a GGUF."""
+
+MAGICLESS = b""
+"""Stands for the magic of a file that has none, among the cases and in what is parsed and built."""
+
 
 def _left_by_aborted_save(error: FormatError, size: int) -> bool:
     """Tell whether the file ends in the last layer's w3 or right behind it."""
@@ -79,9 +90,17 @@ def _left_by_aborted_save(error: FormatError, size: int) -> bool:
 
 
 class CheckpointFile(Described, Construct):  # type: ignore[misc]
-    """A whole file, whose layout is chosen by its magic."""
+    """A whole file, whose layout is chosen by its magic, or where it has none by its first record.
 
-    cases: Mapping[bytes, Struct] = {b"pcgg": TrainingCheckpoint, b"lcgg": LoraCheckpoint}
+    What is parsed says which: ``magic`` is ``MAGICLESS`` in a file without one.
+    """
+
+    cases: Mapping[bytes, Struct] = {
+        b"pcgg": TrainingCheckpoint,
+        b"lcgg": LoraCheckpoint,
+        b"algg": LoraAdapter,
+        MAGICLESS: MagiclessCheckpoint,
+    }
     children = tuple(cases.values())
 
     def members(self, value: Mapping[str, Any]) -> list[Member]:
@@ -89,8 +108,9 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
         return self.cases[value["magic"]].members(value)
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
-        magic = stream.read(4)
-        layout = self.cases.get(magic)
+        head = stream.read(128)
+        magic = MAGICLESS if is_magicless(head) else head[:4]
+        layout = self.cases.get(magic) if head else None
         if layout is None:
             found = recognised(stream)
             raise FormatError(
@@ -102,11 +122,16 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
             )
         stream.seek(0)
         try:
-            return layout._parse(stream, context, path)
+            container = layout._parse(stream, context, path)
         except FormatError as error:
+            error.partial["magic"] = magic
+            if layout is TrainingCheckpoint and head[64:].startswith(b"token_embd.weight"):
+                error.hint = DEBUG_COPY
             if layout is TrainingCheckpoint and _left_by_aborted_save(error, stream.size):
                 error.hint = ABORTED_SAVE
             raise
+        container["magic"] = magic
+        return container
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         magic = obj.get("magic", b"pcgg") if isinstance(obj, Mapping) else b"pcgg"
@@ -244,7 +269,7 @@ def build(container: Mapping[str, Any] | Checkpoint, file: BinaryIO) -> None:
     caller gives the counters, the hyperparameters, the data of each tensor (a Span, a little-endian
     float32 array, a buffer or an iterable of byte blocks) and the members of the optimizer context
     that carry information; for a LoRA checkpoint also its magic, ``b"lcgg"``, the ranks and the
-    feed-forward length.
+    feed-forward length. A file without a magic has ``b""`` in its place, and no optimizer.
 
     Args:
         container: a parsed checkpoint, or mappings nested as in one.

@@ -25,3 +25,11 @@ class HeaderLayout(enum.Enum):
 
     WITH_MULTIPLE = "with n_mult"
     WITHOUT_MULTIPLE = "without n_mult"
+
+
+class NameFamily(enum.Enum):
+    """How finetune named the tensors of a LoRA checkpoint; a file keeps to one family."""
+
+    ORDINARY = "ordinary"
+    W1_A = "w1_a"
+    WITHOUT_LAYERS = "without layers."

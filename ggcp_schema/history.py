@@ -14,19 +14,23 @@ from ggcp_schema.order import Order
 
 MASTER = {
     "e32089b2c": "2023-06-13",
-    "eaa6ca5a6": "2023-06-26",
     "eb542d393": "2023-07-25",
     "6381d4e11": "2023-08-21",
     "43033b7bb": "2023-08-28",
     "44c117f41": "2023-08-28",
     "0e76a8992": "2023-09-28",
+    "cafcd4f89": "2023-12-14",
     "9588f196b": "2024-05-25",
 }
 """Commits of the master branch, and their dates."""
 
 # d39c8e686 to bfc311913 were written from 2023-06-15 on and rebased on the day given.
 BRANCHES = {
+    "b241b9cb6": "2023-05-17",
+    "09b304d01": "2023-05-19",
+    "37c69435f": "2023-05-21",
     "42d9b4cfc": "2023-05-21",
+    "4b81c32d5": "2023-05-29",
     "ec8e262d1": "2023-05-30",
     "83a34444a": "2023-05-31",
     "0d4b87de3": "2023-06-01",
@@ -91,6 +95,32 @@ EPSILONS = (
 LORA_EPSILONS = (EPSILONS[1], Epsilon(1e-5, "1e-5", "b04263c1f"))
 """Those of finetune, whose branch kept the older one longer."""
 
+EPSILON_OF_BRANCHES = (
+    "branches kept 5e-6 longer: train-text-from-scratch's until 2023-08-24 (0c52c65d7), finetune's "
+    "until 2023-08-29 (b04263c1f)"
+)
+"""Where these dates do not hold."""
+
+MAGICLESS_EPSILON = 1e-6
+"""The epsilon of the trainers that wrote no magic, all of them; measured too."""
+
+MAGICLESS_CONTEXT_LENGTH = 32
+"""Tokens in a sample of theirs: a constant in ``main``, for who did not change the source."""
+
+MAGICLESS_WRITERS = (
+    "baby-llama-text, the first trainer, llama.cpp's branch from 2023-05-17 (b241b9cb6) to "
+    "2023-05-21 (37c69435f)"
+)
+"""Which trainer wrote checkpoints without a magic."""
+
+MAGICLESS_NOTE = (
+    "It holds no optimizer state: the model can be exported, its training cannot go on. The "
+    "context length is not in it either: the source of the time had "
+    f"{MAGICLESS_CONTEXT_LENGTH}. Until {dated('09b304d01')} the loss was the squared error of the "
+    "logits: such a model gives nearly every token the same probability, whatever runs it."
+)
+"""What is worth knowing of such a checkpoint."""
+
 HISTORICAL_EPSILON = 1e-5
 """What the historical converter always wrote, whatever the trainer used."""
 
@@ -107,8 +137,14 @@ WRITERS = {
 LORA_WRITERS = "finetune, development branch of llama.cpp, 2023-08-16 to 2023-08-29"
 """Which trainer wrote LoRA checkpoints."""
 
-NAMES_WHOLE_SINCE = "eaa6ca5a6"
-"""The commit before which trainers cut the names of tensors."""
+ADAPTER_WRITERS = (
+    "finetune, llama.cpp from 2023-08-16 to July 2024, or convert-lora-to-ggml.py, April 2023 to "
+    "May 2024"
+)
+"""Who wrote LoRA adapters (ggla)."""
+
+NAMES_WHOLE_SINCE = "4b81c32d5"
+"""The commit before which trainers cut the names of tensors, from the first of them on."""
 
 MOST_ROTATED = 64
 """Dimensions of a head that rotate at most, by default (--rotmax)."""
@@ -236,17 +272,20 @@ def stores_mean_losses(layout: Layout) -> bool:
     return layout is not Layout.VERSION_0
 
 
-NO_MEAN_LOSS = "Not a mean loss: this layout sums the loss of the last row over the threads."
+NO_MEAN_LOSS = (
+    "Not a mean loss: releases sum the loss of the last row over the threads, their branch before "
+    "them that of all rows of a batch."
+)
 """What a loss is where ``stores_mean_losses`` says no."""
 
 NO_MEAN_LOSSES = (
-    "The losses are no mean losses: this layout sums the loss of a batch's last row over the "
-    "threads."
+    "The losses are no mean losses: releases sum the loss of a batch's last row over the threads, "
+    "their branch before them that of all its rows."
 )
 """The same of all losses in a file."""
 
 ONLY_THE_TREND = (
-    "This layout stores no mean loss but a sum over threads of the last row's, so only the trend "
-    "means something."
+    "This layout stores no mean loss but a sum, in releases over threads of the last row's, so "
+    "only the trend means something."
 )
 """The same beside a chart of them."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from construct import this
 
-from ggcp_schema.enums import HeaderLayout, Layout
+from ggcp_schema.enums import HeaderLayout, Layout, NameFamily, OptimizerType
 from ggcp_schema.language.checks import Check, value
-from ggcp_schema.language.constructs import Switch
-from ggcp_schema.language.fields import U32, Struct, computed, derived, field
+from ggcp_schema.language.constructs import IfThenElse, Switch
+from ggcp_schema.language.fields import U32, Field, Struct, computed, derived, field
 from ggcp_schema.language.runs import End, Repeated, Signature
 from ggcp_schema.model import (
     BLOCK_COUNT,
@@ -23,9 +23,14 @@ from ggcp_schema.model import (
     VOCABULARY_SIZE,
     Training,
 )
-from ggcp_schema.optimizer import OptimizerVersion1
+from ggcp_schema.optimizer import AdamVersion1, Lbfgs, OptimizerVersion1
 from ggcp_schema.tensor import ElementCount, Tensor
-from ggcp_schema.variants import FeedForwardLengthByRecord, HeaderLayoutByFirstRecord
+from ggcp_schema.variants import (
+    FeedForwardLengthByRecord,
+    HeaderLayoutByFirstRecord,
+    NamesByRecord,
+    TypeByRecords,
+)
 
 # fmt: off
 HyperparametersWithMultiple = Struct(
@@ -87,6 +92,44 @@ _CHANGE = (
 )
 
 
+def _other_names(name: str, half: str) -> dict[NameFamily, str]:
+    """Return how other families call half of the pair of the tensor of this name."""
+    names = {}
+    if name.startswith("layers."):
+        names[NameFamily.WITHOUT_LAYERS] = f"{name.removeprefix('layers.')}.lora{half}"
+    if ".feed_forward." in name:
+        names[NameFamily.W1_A] = f"{name.removesuffix('.weight')}_{half.lower()}.weight"
+    return names
+
+
+def _ordinary(part: Any) -> Any:
+    """Return a part of the schema whose tensors have their ordinary names alone."""
+    if isinstance(part, Tensor):
+        return Tensor(part.tensor_name, *part.shape)
+    members = ((m, _ordinary(m.subcon)) for m in part.subcons)
+    return Struct(*(field(m.name, subcon, m.c_name, m.docs) for m, subcon in members))
+
+
+def _named(state: Struct, optimizer: str) -> Struct:
+    """Return the state of an optimizer whose vectors have a name in one of the families."""
+
+    def with_names(member: Field) -> Any:
+        family = {NameFamily.WITHOUT_LAYERS: f"optimizer.{optimizer}.{member.name}"}
+        if isinstance(member.subcon, Tensor):
+            return Tensor("", *member.subcon.shape, other_names=family)
+        if isinstance(member.subcon, IfThenElse):  # the empty record has none
+            then, otherwise = member.subcon.children
+            choice = IfThenElse(
+                member.subcon.condfunc, Tensor("", *then.shape, other_names=family), otherwise
+            )
+            choice.flagbuildnone = True
+            return choice
+        return member.subcon
+
+    members = (Field(m.name, with_names(m), m.c_name, m.docs, m.checks) for m in state.subcons)
+    return Struct(*members, docs=state.docs)
+
+
 # fmt: off
 class Pair(Struct):
     """The two records that stand for the change of one tensor of the base model.
@@ -101,9 +144,9 @@ class Pair(Struct):
 
     def __init__(self, name: str, c_name: str, rank: Any, inputs: Any, outputs: Any) -> None:
         super().__init__(
-            field("a", Tensor(f"{name}.loraA", rank, inputs),
+            field("a", Tensor(f"{name}.loraA", rank, inputs, other_names=_other_names(name, "A")),
                 f"{c_name}_a", "A: for each index of the tensor's first dimension, each rank."),
-            field("b", Tensor(f"{name}.loraB", rank, outputs),
+            field("b", Tensor(f"{name}.loraB", rank, outputs, other_names=_other_names(name, "B")),
                 f"{c_name}_b", "B: for each index of the tensor's second dimension, each rank."),
             docs=f"The change of a tensor of the base model: {_CHANGE}.",
         )
@@ -166,18 +209,29 @@ LoraModel = Struct(
         f"{_CHANGE}.",
 )
 
+_BEFORE_LAYERS = _ordinary(Struct(*LoraModel.subcons[:-1]))
+_BEFORE_W1 = _ordinary(Struct(*LoraModel.subcons[:-1], *LoraLayer.subcons[:-1]))
 _BEFORE_FEED_FORWARD_LENGTH = Struct(
     *LoraModel.subcons[:-1],
     *LoraLayer.subcons[:-1],
     LoraFeedForward.w1.subcon.a,
 )
 
+LoraAdam = _named(AdamVersion1, "adam")
+LoraLbfgs = _named(Lbfgs, "lbfgs")
+LORA_STATES = {OptimizerType.ADAM: LoraAdam, OptimizerType.LBFGS: LoraLbfgs}
+
+_TYPE = OptimizerVersion1.type
+
 LoraOptimizer = Struct(
     derived("version", U32, 1,
         "version", "Version of the optimizer context; finetune wrote no other."),
     computed("layout", Layout.VERSION_1,
         "-", "For tools that read both kinds of file; ignore it."),
-    *OptimizerVersion1.subcons[1:],
+    *OptimizerVersion1.subcons[1:-2],
+    field("type", TypeByRecords(LORA_STATES), _TYPE.c_name, _TYPE.docs, *_TYPE.checks),
+    field("state", Switch(this.type, LORA_STATES),
+        "-", "What the optimizer has learnt."),
     docs="Optimizer context over the elements of the pairs. The same as version 1 in a training "
         "checkpoint; each pair stands where its tensor would (below: the order of the parameters).",
 )
@@ -202,6 +256,11 @@ LoraCheckpoint = Struct(
         "hparams", "The sizes of the base model."),
     field("ranks", Ranks,
         "lora.hparams", "The rank of each pair, by the tensor of the base model that it changes."),
+    field("names",
+        NamesByRecord(_BEFORE_LAYERS, _BEFORE_W1,
+            first_name="0.attention_norm.weight.loraA",
+            w1_name="layers.0.feed_forward.w1_a.weight"),
+        "-", "How the tensors of layers are called, and the vectors of the optimizer."),
     field("feed_forward_length", FeedForwardLengthByRecord(_BEFORE_FEED_FORWARD_LENGTH),
         "n_ff", "That of the base model, read off the first w1 B; 0 without layers."),
     field("model", LoraModel,

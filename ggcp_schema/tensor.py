@@ -12,12 +12,13 @@ from typing import Any
 
 from construct import Construct, Container, Subconstruct, len_, this
 
+from ggcp_schema.enums import NameFamily
 from ggcp_schema.language.checks import Check, compiled, shown, value
 from ggcp_schema.language.constructs import Described, Member
 from ggcp_schema.language.data import blocks_of
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import U32, Struct, derived, field, require_value
-from ggcp_schema.language.runs import AlignTo, Bytes, Repeated, require_bytes
+from ggcp_schema.language.runs import AlignTo, Bytes, Repeated, Shape, require_bytes
 from ggcp_schema.language.source import Span
 
 ALIGNMENT = 32
@@ -26,7 +27,16 @@ ALIGNMENT = 32
 _PADDINGS = tuple(bytes(-offset % ALIGNMENT) for offset in range(ALIGNMENT))
 
 SHORTEST_CUT_NAME = 31
-"""GGML_MAX_NAME was 32 until eaa6ca5a6 (2023-06-26): names were cut at 31 or 32 bytes."""
+"""Writers before 4b81c32d5 (2023-05-29) cut names at 31 bytes."""
+
+LONGEST_NAME = 64
+"""GGML_MAX_NAME of the latest writers."""
+
+UNKNOWN_NAME = (
+    "its name is unknown, which does not say that the file is damaged; open an issue at the "
+    "project and attach the file"
+)
+"""What to do about a name that no known trainer wrote."""
 
 F32_TYPE = 0
 """GGML_TYPE_F32, the only type that the trainers wrote."""
@@ -50,48 +60,23 @@ def _record_head(shape: tuple[int, ...], name_length: int) -> tuple[bytes, int]:
     return struct.pack(f"<{len(numbers)}L", *numbers), 4 * element_count(shape)
 
 
-class Shape(Described, Construct):  # type: ignore[misc]
-    """The number of elements along each dimension, u32 each, the fastest-varying first."""
-
-    def __init__(self, count: Any) -> None:
-        super().__init__()
-        self.count = count
-        self.expressions = (count,)
-        self._count = compiled(count)
-
-    def length_of(self, value: Any) -> int:
-        """Return how many bytes there are."""
-        return 4 * len(value)
-
-    def _parse(self, stream: Any, context: Any, path: str) -> tuple[int, ...]:
-        count = self._count(None, context)
-        require_bytes(stream, 4 * count)
-        return struct.unpack(f"<{count}L", stream.read(4 * count))
-
-    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
-        try:
-            stream.write(struct.pack(f"<{len(obj)}L", *obj))
-        except struct.error as error:
-            raise FormatError(
-                offset=stream.tell(),
-                expected="dimensions below 4294967296",
-                found=shown(obj),
-                hint="give smaller hyperparameters",
-            ) from error
+_BYTES = {2: "two", 4: "four"}
 
 
 class TensorData(Described, Construct):  # type: ignore[misc]
-    """Four bytes an element, left where they are: parsing gives a Span and skips them.
+    """The elements, left where they are: parsing gives a Span and skips them.
 
     Builds from a Span, a NumPy array or buffer of little-endian float32, or an iterable of byte
     blocks, one after the other, so that no tensor has to fit in memory.
     """
 
-    def __init__(self, shape: Any) -> None:
+    def __init__(self, shape: Any, element_bytes: Any = 4) -> None:
         super().__init__()
         self.shape = shape
-        self.expressions = (shape,)
+        self.element_bytes = element_bytes
+        self.expressions = (shape, element_bytes)
         self._shape = compiled(shape)
+        self._element_bytes = compiled(element_bytes)
         self.flagbuildnone = True  # of a tensor that does not exist
 
     def length_of(self, value: Any) -> int:
@@ -101,7 +86,7 @@ class TensorData(Described, Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Any, path: str) -> Span:
         shape = self._shape(None, context)
-        length = 4 * element_count(shape)
+        length = self._element_bytes(None, context) * element_count(shape)
         require_bytes(stream, length)
         offset = stream.tell()
         stream.seek(offset + length)
@@ -109,7 +94,7 @@ class TensorData(Described, Construct):  # type: ignore[misc]
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
         shape = self._shape(None, context)
-        length = 4 * element_count(shape)
+        length = self._element_bytes(None, context) * element_count(shape)
         offset = stream.tell()
         if shape:
             require_value(obj, offset)
@@ -129,7 +114,8 @@ class TensorData(Described, Construct):  # type: ignore[misc]
                 offset=offset,
                 expected=f"{length} bytes for the shape {shown(shape)}",
                 found=f"{written} bytes" + (" or more" if written > length else ""),
-                hint="give as many elements as the shape says, four bytes each",
+                hint="give as many elements as the shape says, "
+                f"{_BYTES[self._element_bytes(None, context)]} bytes each",
             )
 
 
@@ -200,21 +186,32 @@ class Tensor(Described, Subconstruct):  # type: ignore[misc]
             tensors have none.
         shape: one ``this`` expression for each dimension, seen from the struct that holds the
             tensor. Without any, it is the empty record of a tensor that does not exist.
+        other_names: the names of other families, where the file says in ``names`` which it has;
+            None for a tensor that is called the same in all files of its kind.
     """
 
     least = 0
     children = (TensorRecord,)
 
-    def __init__(self, name: str, *shape: Any) -> None:
+    def __init__(
+        self, name: str, *shape: Any, other_names: Mapping[NameFamily, str] | None = None
+    ) -> None:
         super().__init__(TensorRecord)
         self.tensor_name = name
+        self.other_names = other_names
         self.shape = shape
         self._shape = compiled(shape)
-        self._name = name.encode().replace(b"{layer}", b"%d")
+        others = other_names or {}
+        self._name = _template(name)
+        self._others = {family: _template(other) for family, other in others.items()}
         self._in_layer = "{layer}" in name
-        self.expressions = (shape, this._index) if self._in_layer else (shape,)
-        shortest = name.replace("{layer}", "0").encode()[:SHORTEST_CUT_NAME]
-        self.least = 12 + 4 * len(shape) + len(shortest)
+        self.expressions = (
+            shape,
+            *((this._index,) if self._in_layer else ()),
+            *((this._root.names,) if others else ()),
+        )
+        shortest = min(len(n.replace("{layer}", "0")) for n in (name, *others.values()))
+        self.least = 12 + 4 * len(shape) + min(shortest, SHORTEST_CUT_NAME)
         self.flagbuildnone = not shape
 
     def members(self, value: Any) -> list[Member]:
@@ -227,7 +224,10 @@ class Tensor(Described, Subconstruct):  # type: ignore[misc]
         return shape
 
     def _expected_name(self, context: Any) -> bytes:
-        return self._name % context["_index"] if self._in_layer else self._name
+        name = self._name
+        if self._others:
+            name = self._others.get(context["_root"].get("names"), name)
+        return name % context["_index"] if self._in_layer else name
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         shape, name = self._shape(None, context), self._expected_name(context)
@@ -259,7 +259,14 @@ class Tensor(Described, Subconstruct):  # type: ignore[misc]
         return self._parse_fields(stream, context, shape, name)
 
     def _parse_fields(self, stream: Any, context: Any, shape: tuple[int, ...], name: bytes) -> Any:
-        return TensorRecord._parse(stream, self._expectations(context, shape, name), "")
+        start = stream.tell()
+        try:
+            return TensorRecord._parse(stream, self._expectations(context, shape, name), "")
+        except FormatError as error:
+            if self.other_names is not None and error.path in ("name_length", "name"):
+                stream.seek(start)
+                _say_that_the_name_is_unknown(error, stream, shape, name)
+            raise
 
     def _expectations(self, context: Any, shape: tuple[int, ...], name: bytes) -> Container:
         return Container(_root=context["_root"], expected_shape=shape, expected_name=name)
@@ -279,6 +286,26 @@ class Tensor(Described, Subconstruct):  # type: ignore[misc]
         record = {**given, "name": name, "name_length": len(name)}
         scope = self._expectations(context, self._shape(None, context), expected)
         return TensorRecord._build(record, stream, scope, path)
+
+
+def _template(name: str) -> bytes:
+    return name.encode().replace(b"{layer}", b"%d")
+
+
+def _say_that_the_name_is_unknown(
+    error: FormatError, stream: Any, shape: tuple[int, ...], expected: bytes
+) -> None:
+    """Change what is said of a record that is right but for its name."""
+    start = stream.tell()
+    head = stream.read(12 + 4 * len(shape))
+    if len(head) < 12 + 4 * len(shape):
+        return
+    dimension_count, length, kind, *found = struct.unpack(f"<{len(head) // 4}L", head)
+    name = stream.read(length) if length <= LONGEST_NAME else b""
+    if (dimension_count, kind, tuple(found)) == (len(shape), F32_TYPE, shape) and name.isascii():
+        error.path, error.offset = "name", start + len(head)
+        error.expected, error.found = shown(expected), shown(name)
+        error.hint = UNKNOWN_NAME
 
 
 def tensors(construct: Any, times: Any = 1) -> Iterator[tuple[Any, Tensor]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from construct import Construct, Container
 
-from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
-from ggcp_schema.language.checks import ANOTHER, CUT, DAMAGED, shown
+from ggcp_schema.enums import HeaderLayout, Layout, NameFamily, OptimizerType
+from ggcp_schema.language.checks import ANOTHER, CUT, DAMAGED, chosen, shown
 from ggcp_schema.language.constructs import Described, Member
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import Struct
@@ -241,15 +241,56 @@ class HeaderLayoutByFirstRecord(LookAhead):
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> HeaderLayout:
         default = next(iter(self.layouts))
-        layout = default if obj is None else obj
-        if not isinstance(layout, HeaderLayout):
-            raise FormatError(
-                offset=stream.tell(),
-                expected=" or ".join(map(str, HeaderLayout)),
-                found=shown(layout),
-                hint=f"give one of them, or none for {default}",
-            )
-        return layout
+        return default if obj is None else chosen(HeaderLayout, obj, default, stream.tell())
+
+
+class NamesByRecord(LookAhead):
+    """Which family of names a LoRA checkpoint keeps to, told by two names of the first layer.
+
+    Building takes what is given, by default the ordinary family.
+
+    Attributes:
+        before_layers, before_w1: the records in front of these, with ordinary names.
+        first_name: the name of the first layer's first record without ``layers.``.
+        w1_name: that of w1 A, in the family that has another.
+    """
+
+    def __init__(self, before_layers: Struct, before_w1: Struct, first_name: str, w1_name: str):
+        super().__init__(
+            f"Not stored. `{NameFamily.WITHOUT_LAYERS.value}` if the first layer's first record "
+            f"has a name of {len(first_name)} bytes, as {first_name} has; "
+            f"`{NameFamily.W1_A.value}` if its w1.a has one of {len(w1_name)} bytes, as {w1_name} "
+            f"has; else `{NameFamily.ORDINARY.value}`. None of the records in front of these is "
+            "called otherwise. A file without layers is ordinary."
+        )
+        self.before_layers = before_layers
+        self.before_w1 = before_w1
+        self.first_name = first_name
+        self.w1_name = w1_name
+        self.ahead = (before_layers, before_w1)
+        self.flagbuildnone = True
+
+    def _look(self, stream: Any, context: Any) -> NameFamily:
+        scope, start = Container(_root=context["_root"], _index=0), stream.tell()
+        if context["hyperparameters"]["block_count"]:
+            for before, name, family in (
+                (self.before_layers, self.first_name, NameFamily.WITHOUT_LAYERS),
+                (self.before_w1, self.w1_name, NameFamily.W1_A),
+            ):
+                stream.seek(start)
+                try:
+                    before._parse(stream, scope, "")
+                    _, length = struct.unpack("<2L", read(stream, 8))
+                except FormatError:
+                    continue
+                if length == len(name):
+                    return family
+        return NameFamily.ORDINARY
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> NameFamily:
+        default = NameFamily.ORDINARY
+        families = NameFamily if context["hyperparameters"]["block_count"] else (default,)
+        return default if obj is None else chosen(families, obj, default, stream.tell())
 
 
 class FeedForwardLengthByRecord(LookAhead):

@@ -54,7 +54,8 @@ def damaged() -> Iterator[tuple[str, bytes]]:
     yield "empty.bin", b""
     yield "zeros.bin", bytes(100)
     yield "text.bin", b"\x1b[2Jhello\n"
-    yield "may2023.bin", whole[8:8] + struct.pack("<8L", 1, 1, 2, 2, 3, 1, 0, 2) + whole[44:]
+    model = whole[44:85] + bytes(23) + whole[96 : ADAM.fields["optimizer.version"][0]]
+    yield "may2023.bin", struct.pack("<8L", 1, 1, 2, 2, 3, 1, 1, 2) + model
     for field, number in {
         "version": 1,
         "hyperparameters.vocabulary_size": 0,

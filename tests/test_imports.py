@@ -19,7 +19,7 @@ ggcp_schema.tensor
 ggcp_schema.model
 ggcp_schema.variants
 ggcp_schema.optimizer
-ggcp_schema.lora ggcp_schema.gguf
+ggcp_schema.lora ggcp_schema.ggla ggcp_schema.magicless ggcp_schema.gguf
 ggcp_schema.foreign
 ggcp_schema.checkpoint
 ggcp_schema.synthetic

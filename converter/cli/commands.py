@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converter.cli import terminal
 from converter.cli.developers import ranks
@@ -20,7 +20,7 @@ from ggcp_schema.order import Order
 if TYPE_CHECKING:
     from converter.plan import Plan
     from converter.use_cases.carry_out import Writing, Written
-    from ggcp_schema.synthetic import Synthetic, SyntheticLora
+    from ggcp_schema.synthetic.base import SyntheticFile
 
 
 def _writing(options: Namespace) -> Writing:
@@ -160,53 +160,52 @@ def synth(options: Namespace) -> int:
     """Write a synthetic checkpoint."""
     from converter.disk.output import write_whole
 
-    made = _synthetic_lora(options) if options.lora else _synthetic(options)
-    length = write_whole(options.output, made.write, force=options.force, sync=options.sync)
+    length = write_whole(
+        options.output, _synthetic(options).write, force=options.force, sync=options.sync
+    )
     if not options.quiet:
         say(f"{options.output}: {length} bytes")
     return 0
 
 
-def _synthetic(options: Namespace) -> Synthetic:
+def _synthetic(options: Namespace) -> SyntheticFile:
     from ggcp_schema.enums import OptimizerType
-    from ggcp_schema.synthetic import Synthetic
+    from ggcp_schema.synthetic import Synthetic, SyntheticAdapter, SyntheticLora, SyntheticMagicless
+    from ggcp_schema.synthetic.lora import DEFAULT_RANK, NORMS
 
+    sizes: dict[str, Any] = {
+        "vocabulary_size": options.n_vocab,
+        "embedding_length": options.n_embd,
+        "feed_forward_multiple": None if options.without_n_mult else options.n_mult,
+        "head_count": options.n_head,
+        "block_count": options.n_layer,
+        "rope_dimension_count": options.n_rot,
+        "seed": options.seed,
+    }
+    if options.magicless:
+        return SyntheticMagicless(**sizes)
+    state: dict[str, Any] = {
+        "optimizer_type": OptimizerType[options.optimizer.upper()],
+        "convergence_past_count": options.past,
+        "approx_hessian_count": options.lbfgs_m,
+    }
+    pairs: dict[str, Any] = {
+        "feed_forward_length": 96 if options.n_ff is None else options.n_ff,
+        "ranks": ranks(options, DEFAULT_RANK, NORMS),
+    }
+    if options.adapter:
+        rank = DEFAULT_RANK if options.rank is None else options.rank
+        alpha = rank if options.lora_alpha is None else options.lora_alpha
+        return SyntheticAdapter(**sizes, **pairs, lora_r=rank, lora_alpha=alpha)
+    if options.lora:
+        return SyntheticLora(**sizes, **state, **pairs, order=Order(options.order or "flash"))
     return Synthetic(
-        vocabulary_size=options.n_vocab,
-        embedding_length=options.n_embd,
-        feed_forward_multiple=options.n_mult,
-        head_count=options.n_head,
-        block_count=options.n_layer,
-        rope_dimension_count=options.n_rot,
-        optimizer_type=OptimizerType[options.optimizer.upper()],
+        **sizes,
+        **state,
         optimizer_version=options.optimizer_version,
         with_params=options.with_params,
-        convergence_past_count=options.past,
-        approx_hessian_count=options.lbfgs_m,
         order=Order(options.order or "scratch"),
-        unseen_token_count=options.unseen,
-        seed=options.seed,
-    )
-
-
-def _synthetic_lora(options: Namespace) -> SyntheticLora:
-    from ggcp_schema.enums import OptimizerType
-    from ggcp_schema.synthetic.lora import DEFAULT_RANK, NORMS, SyntheticLora
-
-    return SyntheticLora(
-        vocabulary_size=options.n_vocab,
-        embedding_length=options.n_embd,
-        feed_forward_multiple=None if options.without_n_mult else options.n_mult,
-        feed_forward_length=96 if options.n_ff is None else options.n_ff,
-        head_count=options.n_head,
-        block_count=options.n_layer,
-        rope_dimension_count=options.n_rot,
-        ranks=ranks(options, DEFAULT_RANK, NORMS),
-        optimizer_type=OptimizerType[options.optimizer.upper()],
-        convergence_past_count=options.past,
-        approx_hessian_count=options.lbfgs_m,
-        order=Order(options.order or "flash"),
-        seed=options.seed,
+        unseen_token_count=options.unseen or 0,
     )
 
 

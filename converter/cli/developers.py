@@ -23,7 +23,7 @@ RANK_OPTIONS = {
 """finetune's own names (llama.cpp 0e76a8992), and the kinds of ``ggcp_schema.lora.Ranks``."""
 
 _OF_LORA = ("rank", "n_ff", "without_n_mult", *(o.replace("-", "_") for o in RANK_OPTIONS))
-_NOT_OF_LORA = ("with_params", "unseen")
+_OF_TRAINING = ("with_params", "unseen")
 
 
 def add_synth_arguments(command: argparse.ArgumentParser) -> None:
@@ -52,7 +52,12 @@ def add_synth_arguments(command: argparse.ArgumentParser) -> None:
         choices=ORDERS,
         help="order of the parameters in the optimizer's vectors (default: scratch; LoRA: flash)",
     )
-    state.add_argument("--unseen", type=count, default=0, help="tokens never seen in training")
+    state.add_argument("--unseen", type=count, help="tokens never seen in training")
+    command.add_argument(
+        "--magicless",
+        action="store_true",
+        help="a checkpoint of May 2023, without a magic and without an optimizer",
+    )
     _add_lora_options(command)
     command.add_argument("--seed", type=count, default=0, help="same seed, same bytes (default: 0)")
     add_output_options(command)
@@ -62,6 +67,12 @@ def _add_lora_options(command: argparse.ArgumentParser) -> None:
     """Add the options of a synthetic LoRA checkpoint."""
     lora = command.add_argument_group("LoRA")
     lora.add_argument("--lora", action="store_true", help="a LoRA checkpoint, as finetune wrote it")
+    lora.add_argument(
+        "--adapter", action="store_true", help="a LoRA adapter (ggla), without training state"
+    )
+    lora.add_argument(
+        "--lora-alpha", type=whole(0), metavar="N", help="factor of an adapter (default: its rank)"
+    )
     lora.add_argument(
         "--rank", type=whole(0), metavar="N", help="rank of the pairs of matrices (default: 4)"
     )
@@ -110,8 +121,18 @@ def ranks(options: argparse.Namespace, default: int, norms: tuple[str, ...]) -> 
 
 def check_synth(grammar: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End with a usage error where options of a synthetic checkpoint do not go together."""
-    for name in _NOT_OF_LORA if options.lora else _OF_LORA:
+    kinds = [f"--{kind}" for kind in ("lora", "adapter", "magicless") if getattr(options, kind)]
+    if kinds[1:]:
+        grammar.error(f"{kinds[1]} does not go with {kinds[0]}")
+    pairs = options.lora or options.adapter
+    for name in (*_OF_TRAINING, *_OF_LORA, "lora_alpha"):
         given = getattr(options, name)
-        if given if options.lora else given is not None and given is not False:
-            words = "does not go with" if options.lora else "only goes with"
-            grammar.error(f"--{name.replace('_', '-')} {words} --lora")
+        if given is None or given is False:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if name in _OF_TRAINING and kinds:
+            grammar.error(f"{option} does not go with {kinds[0]}")
+        if name in _OF_LORA and not pairs:
+            grammar.error(f"{option} only goes with --lora")
+        if name == "lora_alpha" and not options.adapter:
+            grammar.error(f"{option} only goes with --adapter")

@@ -9,13 +9,13 @@ from typing import Any, NoReturn
 from converter.cli.developers import add_document_arguments, add_synth_arguments
 from converter.cli.options import ORDERS, add_output_options, add_talk_options, epsilon, whole
 from converter.version import __version__
-from ggcp_schema.history import EPSILONS, LORA_EPSILONS, dated
+from ggcp_schema.history import EPSILON_OF_BRANCHES, EPSILONS, dated
 
 _EPSILONS = (
     "The epsilon of the RMS norms is not in the file; it was fixed in the trainer:\n"
     + "\n".join(f"  {era.words}  from {dated(era.commit)}" for era in EPSILONS)
     + ", and what the historical converter always wrote\n"
-    + "".join(f"  {era.words}  in finetune from {dated(era.commit)}\n" for era in LORA_EPSILONS[1:])
+    + f"{EPSILON_OF_BRANCHES}\n"
 )
 
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")

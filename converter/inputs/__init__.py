@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from converter.facts import Facts
 from converter.inputs.before_gguf import CheckpointBeforeGguf
 from converter.snapshot import Snapshot
-from ggcp_schema import FormatError, Source
+from ggcp_schema import FormatError, Source, parse
 
 __all__ = ["Opened", "open_checkpoint"]
 
@@ -66,12 +66,18 @@ def open_checkpoint(file: str | os.PathLike[str] | BinaryIO) -> Opened:
     named = isinstance(file, (str, os.PathLike))
     source = Source.open(file) if named else Source.over(file)  # type: ignore[arg-type]
     try:
-        if source.read(4) == b"GGUF":
+        magic = source.read(4)
+        source.seek(0)
+        if magic == b"GGUF":
             from converter.inputs.trainer_gguf import TrainerGguf  # takes the gguf package
 
-            source.seek(0)
             return TrainerGguf(source)
-        return CheckpointBeforeGguf(source)
+        checkpoint = parse(source, partial=True)
+        if checkpoint.magic == b"algg":
+            from converter.inputs.lora_adapter import LoraAdapterFile
+
+            return LoraAdapterFile(checkpoint)
+        return CheckpointBeforeGguf(checkpoint)
     except BaseException:
         source.close()
         raise

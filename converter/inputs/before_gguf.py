@@ -17,12 +17,22 @@ from converter.inputs.rescue import last_w3, offering_rescue, refusing_rescue, w
 from converter.parts import Array
 from converter.progress import LOGGER
 from converter.snapshot import Counters, Gradients, Hyperparameters, Optimizer, Rope, Snapshot
-from ggcp_schema import Source, parse
-from ggcp_schema.checkpoint import ABORTED_SAVE
+from ggcp_schema import Checkpoint
+from ggcp_schema.checkpoint import ABORTED_SAVE, MAGICLESS
 from ggcp_schema.enums import OptimizerType
-from ggcp_schema.history import LORA_TRAINERS, TRAINERS_OF, orders_of, sums_gradients
+from ggcp_schema.history import (
+    LORA_TRAINERS,
+    MAGICLESS_EPSILON,
+    TRAINERS_OF,
+    orders_of,
+    sums_gradients,
+)
 
-KINDS = {b"pcgg": "a training checkpoint (ggcp)", b"lcgg": "a LoRA checkpoint (ggcl)"}
+KINDS = {
+    b"pcgg": "a training checkpoint (ggcp)",
+    b"lcgg": "a LoRA checkpoint (ggcl)",
+    MAGICLESS: "a checkpoint of May 2023 without a magic",
+}
 
 T = TypeVar("T")
 
@@ -34,19 +44,15 @@ _LAST_VECTOR = {
 
 
 class CheckpointBeforeGguf:
-    """A file with the magic ``ggcp`` or ``ggcl``, parsed as far as it goes.
+    """A file with the magic ``ggcp`` or ``ggcl``, or without any, parsed as far as it goes.
 
     Attributes:
         source: the open file.
         lora: whether it is one of finetune.
         error: what is wrong with it; None if nothing is.
-
-    Raises:
-        FormatError: it cannot be read, or is no checkpoint.
     """
 
-    def __init__(self, source: Source) -> None:
-        checkpoint = parse(source, partial=True)
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self.source = checkpoint.source
         self.error = checkpoint.error
         self._container: Mapping[str, Any] = checkpoint.container
@@ -104,7 +110,7 @@ class CheckpointBeforeGguf:
 
     def _snapshot(self) -> Snapshot:
         container = self._container
-        counters = _of_same_names(Counters, container["training"])
+        counters = _of_same_names(Counters, {"token_count": None, **container["training"]})
         context = container.get("optimizer") or {}
         sizes = {**container["hyperparameters"]}
         sizes["key_value_head_count"] = sizes["head_count"]
@@ -114,13 +120,13 @@ class CheckpointBeforeGguf:
             source=self.source,
             kind=KINDS[container["magic"]],
             counters=counters,
-            hyperparameters=_of_same_names(Hyperparameters, sizes),
+            sizes=_of_same_names(Hyperparameters, sizes),
             weights=dict(_arrays(container["model"])),
             ranks=dict(container["ranks"]) if self.lora else None,
             optimizer=_optimizer(context, self.lora),
             optimizer_version=context.get("version"),
             context_length=counters.tokens_per_sample,
-            epsilon=None,
+            epsilon=MAGICLESS_EPSILON if container["magic"] == MAGICLESS else None,
             rope=Rope(),
             vocabulary=None,
             kept=None,

@@ -12,12 +12,13 @@ from converter.inputs.regions import file_regions
 from converter.parts import elements
 from converter.snapshot import Counters
 from ggcp_schema import FormatError, Source, Span
-from ggcp_schema.checkpoint import ABORTED_SAVE, CHECKPOINT_FILE
+from ggcp_schema.checkpoint import ABORTED_SAVE, CHECKPOINT_FILE, MAGICLESS
 from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
 from ggcp_schema.history import (
     LORA_MULTIPLE,
     LORA_TRAINERS,
     LORA_WRITERS,
+    MAGICLESS_WRITERS,
     NO_MEAN_LOSS,
     TRAINERS_OF,
     WRITERS,
@@ -39,6 +40,17 @@ from ggcp_schema.places import place, stop
 
 MOST_PAST_LOSSES = 10_000
 """How many of the past losses are read; the newest, should there be more."""
+
+_KINDS = {
+    b"pcgg": ("training", "training checkpoint", ""),
+    b"lcgg": ("lora", "LoRA finetune checkpoint", LORA_WRITERS),
+    MAGICLESS: (
+        "magicless",
+        "training checkpoint without a magic, and without optimizer state",
+        MAGICLESS_WRITERS,
+    ),
+}
+"""By magic: what it is, for scripts and in words, and who wrote it where one layout tells."""
 
 _HEAD_DIMENSION = "Elements in the vector of each attention head: n_embd / n_head."
 _COUNTERS = (
@@ -78,16 +90,16 @@ def facts_of(container: Mapping[str, Any], source: Source, error: FormatError | 
     tensors = tuple(_tensor(path, record) for path, record in records(container))
     optimizer = _optimizer(context, lora) if context else None
     header_layout = container.get("layout")
-    written_by = LORA_WRITERS
-    if not lora:
-        layout = _layout(context) if context else None
-        written_by = WRITERS[layout] if layout else ""
+    kind_code, kind, written_by = _KINDS[container["magic"]]
+    layout = _layout(context) if context else None
+    if not written_by and layout:
+        written_by = WRITERS[layout]
     return Facts(
         file=source.label or "",
         length=source.size,
         lora=lora,
-        kind="LoRA finetune checkpoint" if lora else "training checkpoint",
-        category="lora" if lora else "training",
+        kind=kind,
+        kind_code=kind_code,
         header_layout=header_layout.value if header_layout else "",
         header_note=_header_note(container),
         written_by=written_by,
@@ -114,13 +126,14 @@ def facts_of(container: Mapping[str, Any], source: Source, error: FormatError | 
 
 def _tensor(path: str, record: Mapping[str, Any]) -> TensorFacts:
     stored: bytes = record["name"]
-    whole = (b".loraA", b".loraB") if path.endswith((".a", ".b")) else (b".weight",)
+    half = path.endswith((".a", ".b"))
+    whole = (b".loraA", b".loraB", b"_a.weight", b"_b.weight") if half else (b".weight",)
     return TensorFacts(
         path=path,
         name=stored.decode("ascii", "backslashreplace"),
         shape=tuple(record["shape"]),
         data=record["data"],
-        name_cut=bool(stored) and not stored.endswith(whole),
+        name_cut=path.startswith("model.") and not stored.endswith(whole),
         padding_zero=not record["padding"].strip(b"\0"),
     )
 

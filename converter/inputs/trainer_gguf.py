@@ -179,7 +179,7 @@ class TrainerGguf:
             if self._has_optimizer
             else "a model of a trainer (GGUF)",
             counters=counters,
-            hyperparameters=sizes,
+            sizes=sizes,
             weights=weights,
             ranks=ranks,
             optimizer=optimizer_of(gguf, self._fields, weights, lora=self.lora)

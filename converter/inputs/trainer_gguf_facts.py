@@ -60,7 +60,7 @@ def facts_of(
         length=gguf.source.size,
         lora=lora,
         kind=kind if lora or has_state else "model of a trainer (GGUF)",
-        category="lora" if lora else "training" if has_state else "model",
+        kind_code="lora" if lora else "training" if has_state else "model",
         header_layout="",
         header_note="",
         written_by=gguf_writers(

@@ -30,7 +30,7 @@ from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
 from converter.roles import ANOTHER_BASE, Role, refused
-from converter.snapshot import Hyperparameters, Snapshot
+from converter.snapshot import Hyperparameters, SizesOfBase, Snapshot
 from converter.version import __version__
 from ggcp_schema import FormatError, Source
 from ggcp_schema.foreign import Kind, recognised
@@ -119,9 +119,11 @@ def merge_plan(snapshot: Snapshot, base: Gguf, *, outtype: str | None = None) ->
     Raises:
         FormatError: base and checkpoint do not fit, or the base is quantized.
     """
-    deltas = {tensor_name(path): Delta.of(pair) for path, pair in snapshot.pairs()}
+    deltas = {
+        tensor_name(path): Delta.of(pair, snapshot.delta_scale) for path, pair in snapshot.pairs()
+    }
     try:
-        _require_fit(snapshot.hyperparameters, base, deltas)
+        _require_fit(snapshot.sizes, base, deltas)
     except FormatError as error:
         error.file = base.source.label
         raise
@@ -129,7 +131,7 @@ def merge_plan(snapshot: Snapshot, base: Gguf, *, outtype: str | None = None) ->
     return Plan(ARCHITECTURE, tuple(_metadata(base, outtype)), tensors)
 
 
-def _require_fit(sizes: Hyperparameters, base: Gguf, deltas: dict[str, Delta]) -> None:
+def _require_fit(sizes: SizesOfBase, base: Gguf, deltas: dict[str, Delta]) -> None:
     architecture = base.value(Keys.General.ARCHITECTURE)
     if architecture != ARCHITECTURE:
         found = "none" if architecture is None else shown(architecture)
@@ -138,12 +140,14 @@ def _require_fit(sizes: Hyperparameters, base: Gguf, deltas: dict[str, Delta]) -
     if parts not in (0, 1):
         hint = "join its files first: llama-gguf-split --merge"
         raise _misfit(base, Keys.Split.LLM_KV_SPLIT_COUNT, "a whole model", f"one of {parts}", hint)
-    defaults = {  # as llama.cpp takes them where the key is missing
-        HEAD_COUNT_KV: base.value(HEAD_COUNT),
-        ROPE_DIMENSION_COUNT: sizes.head_dimension,
-    }
+    # As llama.cpp takes them where the key is missing.
+    defaults = {HEAD_COUNT_KV: base.value(HEAD_COUNT)}
+    if isinstance(sizes, Hyperparameters):
+        defaults[ROPE_DIMENSION_COUNT] = sizes.head_dimension
     for key, name, c_name in _SIZES:
-        wanted: int = getattr(sizes, name)
+        wanted: int | None = getattr(sizes, name)
+        if wanted is None:
+            continue
         if name == "feed_forward_length" and not sizes.block_count:
             continue  # a model without layers has none
         found = base.value(key, defaults.get(key))

@@ -1,6 +1,7 @@
-"""What a LoRA pair changes: Δ[i, j] = Σ A[r, i]·B[r, j], without any factor, in bounded memory.
+"""What a LoRA pair changes: Δ[i, j] = Σ A[r, i]·B[r, j], times a factor, in bounded memory.
 
-llama.cpp, examples/finetune, 1a5f0a30e: the weight in training is W + ggml_mul_mat(A, B).
+llama.cpp, examples/finetune, 1a5f0a30e: the weight in training is W + ggml_mul_mat(A, B). Only an
+adapter of that time (ggla) has a factor that is not 1.
 """
 
 from __future__ import annotations
@@ -62,15 +63,17 @@ class Delta:
     Attributes:
         a: A, of the shape [rank, inputs].
         b: B, of the shape [rank, outputs]; outputs is 1 for a norm.
+        scale: factor on their product.
     """
 
     a: Span
     b: Span
+    scale: float = 1.0
 
     @classmethod
-    def of(cls, pair: Pair) -> Delta:
+    def of(cls, pair: Pair, scale: float) -> Delta:
         """Return the change that a pair stands for."""
-        return cls(pair.a.span, pair.b.span)
+        return cls(pair.a.span, pair.b.span, scale)
 
     @property
     def rank(self) -> int:
@@ -102,7 +105,8 @@ class Delta:
             for top in range(0, count, height):
                 rows = slice(top, top + height)
                 _add_products(result[rows, start : start + length], b[rows], a)
-        return result
+        with np.errstate(all="ignore"):
+            return result if self.scale == 1 else result * self.scale
 
     def largest(self) -> float:
         """Return the largest |Δ|; NaN where an element is NaN."""
@@ -110,6 +114,13 @@ class Delta:
         for first, count in row_blocks(self.outputs, max(self.inputs, self.rank)):
             largest = float(np.maximum(largest, np.abs(self.rows(first, count)).max()))
         return largest
+
+
+def scaled(span: Span, scale: float) -> Iterator[bytes]:
+    """Yield the elements times a factor, in float64, each rounded once to float32."""
+    for block in span.blocks():
+        with np.errstate(all="ignore"):
+            yield (np.frombuffer(block, "<f4").astype(np.float64) * scale).astype("<f4").tobytes()
 
 
 def transposed(span: Span) -> Iterator[F32Array]:

@@ -12,7 +12,14 @@ from converter.report.report import Report
 from converter.report.words import number
 from ggcp_schema import printable
 from ggcp_schema.enums import OptimizerType
-from ggcp_schema.history import MOST_ROTATED, NAMES_WHOLE_SINCE, NO_MEAN_LOSSES, dated
+from ggcp_schema.history import (
+    MAGICLESS_CONTEXT_LENGTH,
+    MAGICLESS_NOTE,
+    MOST_ROTATED,
+    NAMES_WHOLE_SINCE,
+    NO_MEAN_LOSSES,
+    dated,
+)
 from ggcp_schema.order import Order
 
 
@@ -49,8 +56,8 @@ def _record_notes(report: Report) -> Iterator[str]:
     cut = sum(tensor.name_cut for tensor in report.tensors)
     if cut:
         yield (
-            f"The names of {cut} tensors are cut, as trainers before {dated(NAMES_WHOLE_SINCE)} "
-            "wrote names of more than 31 bytes. Nothing is lost."
+            f"The names of {cut} tensors are cut, as the first trainers, of 2023-05-17 to "
+            f"{dated(NAMES_WHOLE_SINCE)}, wrote names of more than 31 bytes. Nothing is lost."
         )
     padded = [tensor.path for tensor in report.tensors if not tensor.padding_zero]
     if padded:
@@ -77,7 +84,9 @@ def _model_notes(report: Report) -> Iterator[str]:
         )
     if report.header_note:
         yield report.header_note
-    if report.training and report.context_length is None:
+    if report.kind_code == "magicless":
+        yield MAGICLESS_NOTE
+    elif report.training and report.context_length is None:
         yield (
             "The context length does not follow from the counters: tokens / samples is no whole "
             "number."
@@ -133,9 +142,10 @@ def _rescue(report: Report) -> Iterator[Step]:
 
 def _training_steps(report: Report) -> Iterator[Step]:
     if report.vocabulary_tokens is None:
+        length = f" -c {MAGICLESS_CONTEXT_LENGTH}" if report.kind_code == "magicless" else ""
         yield Step(
             "Run the model (VOCAB: its vocabulary, a GGUF, a .bin of 2023 or a tokenizer.model)",
-            _export(report, "--vocab VOCAB"),
+            _export(report, f"--vocab VOCAB{length}"),
         )
     elif report.optimizer:
         yield Step("Run the model", _export(report, ""))
@@ -146,7 +156,9 @@ def _training_steps(report: Report) -> Iterator[Step]:
         )
         return
     source, target = shell_word(report.file), _beside(report.file, "resume")
-    if report.context_length is None and _sums_gradients(report):
+    if report.optimizer is None:
+        target = _beside(report.file, "model")
+    elif report.context_length is None and _sums_gradients(report):
         yield Step("Keep everything in a GGUF, as it is stored", f"ggcp convert {source} {target}")
     else:
         yield from _resuming(source, target)
@@ -160,7 +172,10 @@ def _lora_steps(report: Report) -> Iterator[Step]:
         f"Merge it into its base model (BASE.gguf{_fitting_base(report)})",
         _export(report, "--merge BASE.gguf", "merged"),
     )
-    yield from _resuming(source, target)
+    if report.kind_code == "adapter":
+        target = _beside(report.file, "adapter")
+    else:
+        yield from _resuming(source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
 
 

@@ -25,7 +25,7 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     values: dict[str, Any] = {
         "format": FORMAT,
         "file": {"name": printable(report.file), "bytes": report.length},
-        "kind": report.category,
+        "kind": report.kind_code,
         "layout": {
             "optimizer": (report.optimizer.layout if report.optimizer else "") or None,
             "header": report.header_layout or None,

@@ -59,6 +59,21 @@ def epsilon_or_assumed(
     return HISTORICAL_EPSILON
 
 
+def require_optimizer(snapshot: Snapshot) -> None:
+    """Make sure that there is an optimizer state with which a training can go on.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    if snapshot.optimizer is None:
+        raise ConversionError(
+            snapshot.file,
+            expected="a checkpoint with the state of an optimizer, to go on training from",
+            found=f"{snapshot.kind}, which holds none",
+            hint="make of it what today's engines run: ggcp export",
+        )
+
+
 def planned_conversion(
     snapshot: Snapshot, *, epsilon: float | None = None, resume_with: ResumeWith | None = None
 ) -> Plan:
@@ -71,16 +86,11 @@ def planned_conversion(
             as it is stored.
 
     Raises:
-        ConversionError: the order or the batch size cannot be found out.
+        ConversionError: there is no optimizer state, or the order or the batch size cannot be found
+            out.
         FormatError: the counters give no context length.
     """
-    if snapshot.optimizer is None:
-        raise ConversionError(
-            snapshot.file,
-            expected="a checkpoint with the state of an optimizer, to go on training from",
-            found=f"{snapshot.kind}, which holds none",
-            hint="make a model of it that today's engines run: ggcp export",
-        )
+    require_optimizer(snapshot)
     if resume_with is None:
         if LOGGER.isEnabledFor(logging.INFO):
             log_order(snapshot)
@@ -115,7 +125,8 @@ def convert(
 
     Raises:
         FormatError: the checkpoint cannot be read.
-        ConversionError: the GGUF cannot be written, or what was asked cannot be decided.
+        ConversionError: the GGUF cannot be written, what was asked cannot be decided, or there is
+            no optimizer state.
     """
     writing = writing or Writing()
     with open_checkpoint(source) as opened:

@@ -17,7 +17,7 @@ from converter.layouts.merged import merge_plan, read_base
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
-from converter.snapshot import Snapshot
+from converter.snapshot import Hyperparameters, Snapshot
 from converter.use_cases.carry_out import (
     MOST_REPORTED,
     Writing,
@@ -35,6 +35,7 @@ from converter.use_cases.export_options import (
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
 from ggcp_schema.gguf import TensorType, ValueType
+from ggcp_schema.history import MAGICLESS_CONTEXT_LENGTH
 from ggcp_schema.tensor import element_count
 
 
@@ -157,7 +158,9 @@ def require_lora(opened: Opened, source: Name) -> None:
 
 
 def _warn_of_shared_heads(snapshot: Snapshot) -> None:
-    sizes = snapshot.hyperparameters
+    sizes = snapshot.sizes
+    if not isinstance(sizes, Hyperparameters):
+        return
     if sizes.key_value_head_count != sizes.head_count:
         LOGGER.warning(
             "finetune gave query head h the key and value head h mod %d, engines give it h div %d: "
@@ -209,11 +212,10 @@ def _model(
         sources.append(stack.enter_context(Source.open(options.vocabulary)))
         vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
         tokenizer = vocabulary.metadata
-    epsilon = snapshot.epsilon if options.epsilon is None else options.epsilon
     choices = Choices(
         general=describe_model(snapshot.file, general, options.model_name),
         context_length=options.context_length or _trained_context_length(snapshot),
-        epsilon=epsilon_or_assumed(epsilon, "export"),
+        epsilon=_epsilon(snapshot, options),
         outtype=outtype,
         tokenizer=tokenizer,
     )
@@ -230,8 +232,23 @@ def _model(
     return Prepared(plan, tuple(sources), path, "the checkpoint")
 
 
+def _epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
+    if options.epsilon is not None or snapshot.epsilon is None:
+        return epsilon_or_assumed(options.epsilon, "export")
+    LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
+    return snapshot.epsilon
+
+
 def _trained_context_length(snapshot: Snapshot) -> int:
     counters, length = snapshot.counters, snapshot.context_length
+    if length is None and counters.token_count is None:
+        raise ConversionError(
+            snapshot.file,
+            expected="the context length",
+            found="no count of the tokens of the training",
+            hint=f"give it with --context-length: {MAGICLESS_CONTEXT_LENGTH} in the trainer's "
+            "source of the time",
+        )
     if length is None:
         raise ConversionError(
             snapshot.file,
@@ -252,8 +269,8 @@ def _trained_context_length(snapshot: Snapshot) -> int:
 
 
 def _warn_of_layers(snapshot: Snapshot) -> None:
-    count = snapshot.hyperparameters.block_count
-    if count > _MOST_LAYERS:
+    count = snapshot.sizes.block_count
+    if count is not None and count > _MOST_LAYERS:
         LOGGER.warning(
             "the model has %d layers; llama.cpp, and what is built on it, refuses more than %d",
             count,

@@ -33,7 +33,7 @@ def inspect(
         measured = {}
         if stats:
             with progress("Measuring", sum(tensor.length for tensor in facts.tensors)) as count:
-                for tensor in facts.tensors:
+                for tensor in (t for t in facts.tensors if t.is_f32):
                     many = tensor.path.rpartition(".")[2] in MANY_MAGNITUDES
                     measured[tensor.path] = measure(tensor.data, magnitudes=many, progress=count)
         snapshot = opened.partial_snapshot()

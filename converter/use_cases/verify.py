@@ -18,6 +18,7 @@ from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
+from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
 from converter.vocabulary import read_vocabulary
@@ -117,6 +118,7 @@ def _model(opened: Opened, finished: Gguf) -> _Expected:
 
 def _to_resume(opened: Opened, finished: Gguf) -> _Expected:
     snapshot = opened.snapshot()
+    require_optimizer(snapshot)
     epsilon = trainer.stored_epsilon(finished)
     resumption = trainer.stored_resumption(finished)
     if resumption is not None and snapshot.kept is not None:

@@ -33,6 +33,7 @@ from ggcp_schema.foreign import SIGNATURES, Kind
 from ggcp_schema.history import BRANCHES, MASTER, NAMES_WHOLE_SINCE, SCALE, TRAINERS, dated
 from ggcp_schema.language.fields import Field, Struct
 from ggcp_schema.language.runs import Repeated
+from ggcp_schema.magicless import FIRST_NAME_OFFSET, HEAD_LENGTH, MagiclessCheckpoint
 from ggcp_schema.order import EVIDENCE, HALVES, ORDERS, Direction, PerLayer
 from ggcp_schema.tensor import ALIGNMENT, SHORTEST_CUT_NAME, Tensor, TensorRecord
 from ggcp_schema.variants import LookAhead, TypeByRecords
@@ -79,9 +80,10 @@ _TENSORS = (
     "`expected_shape` is `[a, b]`, its `expected_name` is `x` in ASCII (empty where the table says "
     "`without a name`).",
     f"A name is as a rule exactly the expected one. Trainers before {dated(NAMES_WHOLE_SINCE)} cut "
-    f"names off at {SHORTEST_CUT_NAME} or {SHORTEST_CUT_NAME + 1} bytes; from layer 10 on the "
-    f"longest have {SHORTEST_CUT_NAME + 1}. A reader accepts any beginning of the expected name "
-    f"from {SHORTEST_CUT_NAME} bytes on, on purpose: wherever a writer's limit was, and also in "
+    f"names off at {SHORTEST_CUT_NAME} bytes; from layer 10 on the longest have "
+    f"{SHORTEST_CUT_NAME + 1}, so only there it shows. A reader accepts any beginning of the "
+    f"expected name from {SHORTEST_CUT_NAME} bytes on, on purpose: wherever a "
+    f"writer's limit was, and also in "
     "lcgg, whose writers' limits (48, then 64) cut no name. Go by `name_length`, and tell tensors "
     "by their place in the file, not by their name.",
     f"A record at `offset` has its data at `offset + {_HEADER} + 4 * n_dims + name_length`, "
@@ -143,7 +145,8 @@ def _after_notation(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
     yield from _tensors()
     shown = {id(TensorRecord)}
     for magic, root in kinds:
-        yield Heading(2, f"The structs of {magic.decode('ascii')}")
+        of = f"of {magic.decode('ascii')}" if magic else "of a file without a magic"
+        yield Heading(2, f"The structs {of}")
         for struct in structs(root):
             if struct_name(struct) and id(struct) not in shown:
                 shown.add(id(struct))
@@ -156,8 +159,10 @@ def _after_notation(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
 
 def _first_bytes(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
     yield Heading(2, "What the first bytes say")
-    rows = [(f"`{_octets(magic)}`", _printed(magic), link(root)) for magic, root in kinds]
-    described = {magic for magic, _ in kinds}
+    described = {magic: root for magic, root in kinds if magic}
+    rows = [
+        (f"`{_octets(magic)}`", _printed(magic), link(root)) for magic, root in described.items()
+    ]
     rows += [
         (f"`{_octets(magic)}`", _printed(magic), _foreign(kind))
         for magic, kind in SIGNATURES.items()
@@ -165,9 +170,12 @@ def _first_bytes(kinds: tuple[tuple[bytes, Struct], ...]) -> Iterator[Block]:
     ]
     yield Table(("Bytes", "As text", "The file is"), tuple(rows))
     yield Paragraph(
-        f"Only the first {len(kinds)} are described here; everything else is no checkpoint that "
-        "this page is about. A file without a magic whose bytes 32 to 96 hold "
-        f"`tok_embeddings.weight` is {Kind.MAGICLESS.what}."
+        f"Only the first {len(described)} are described here. A file whose bytes "
+        f"{FIRST_NAME_OFFSET} to {HEAD_LENGTH - 1} are `tok_embeddings.weight` has no magic: its "
+        "first record stands "
+        f"where a {link(MagiclessCheckpoint)} has it, which is described here too. Look at that "
+        "first: the first field of such a file is a count, of any value. Everything else is no "
+        "checkpoint that this page is about."
     )
 
 
@@ -273,8 +281,11 @@ def _variants() -> Table:
             how = "".join(f"`{text(selector)}`" for selector in construct.expressions)
             row = (f"`{field.name}`", cases, how or prose(construct.docs))
             rows.setdefault(row, []).append(link(struct))
-    layouts = "; ".join(f"{_printed(m)}: {link(r)}" for m, r in CHECKPOINT_FILE.cases.items())
-    first = ("the file", "", layouts, "the first four bytes")
+    layouts = "; ".join(
+        f"{_printed(magic) or 'none'}: {link(root)}"
+        for magic, root in CHECKPOINT_FILE.cases.items()
+    )
+    first = ("the file", "", layouts, "the first four bytes, or the name of the first record")
     others = ((", ".join(places), *row) for row, places in rows.items())
     return Table(("Struct", "Field", "May be", "Selected by"), (first, *others))
 

@@ -15,12 +15,12 @@ from ggcp_schema.checkpoint import build, parse
 from ggcp_schema.document.page import Dump, DumpLine
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.fields import Number
-from ggcp_schema.language.runs import AlignTo, Bytes
+from ggcp_schema.language.runs import AlignTo, Bytes, Shape
 from ggcp_schema.lora import Ranks
 from ggcp_schema.places import Place
 from ggcp_schema.synthetic.lora import SyntheticLora
 from ggcp_schema.synthetic.training import Synthetic
-from ggcp_schema.tensor import SHORTEST_CUT_NAME, Shape, TensorData
+from ggcp_schema.tensor import SHORTEST_CUT_NAME, TensorData
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,12 @@ from typing import Any
 from ggcp_schema.document.expressions import path_of, tree
 from ggcp_schema.document.page import Block, Heading, Paragraph, Table
 from ggcp_schema.document.walk import alternatives, entry_for, struct_name, text
+from ggcp_schema.ggla import ToTheEnd
 from ggcp_schema.language.checks import Check
 from ggcp_schema.language.constructs import Computed, IfThenElse, Switch
 from ggcp_schema.language.fields import Field, Number, Struct
-from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
-from ggcp_schema.tensor import BeginningOf, Shape, Tensor, TensorData
+from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Shape, Signature
+from ggcp_schema.tensor import BeginningOf, Tensor, TensorData
 from ggcp_schema.variants import LayoutByParameterCount, LookAhead
 
 VARIANTS = "Variants and what selects them"
@@ -76,6 +77,8 @@ def _tensor(tensor: Tensor) -> str:
     if not tensor.shape:
         return "[the empty record](#empty-records)"
     name = f'named `"{tensor.tensor_name}"`' if tensor.tensor_name else "without a name"
+    for family, other in (tensor.other_names or {}).items():
+        name += f'; where the file\'s `names` is `{family.value}`, `"{other}"`'
     return f"[tensor](#tensorrecord) `{text(tensor.shape)}` {name}"
 
 
@@ -93,6 +96,12 @@ def _bytes(run: Bytes) -> str:
     return f"{run.size} bytes" if run.size is not None else f"`{text(run.length)}` bytes"
 
 
+def _data(data: TensorData) -> str:
+    if data.element_bytes != 4:
+        return f"f32, or f16 where type is 1, × the product of `{text(data.shape)}`"
+    return f"f32 × the product of `{text(data.shape)}`; none where n_dims is 0"
+
+
 def _not_stored(construct: Any) -> str:
     return "not stored"
 
@@ -103,13 +112,14 @@ _TYPES: dict[type, Callable[[Any], str]] = {
     Bytes: _bytes,
     AlignTo: lambda padding: f"0 to {padding.alignment - 1} bytes",
     Shape: lambda shape: f"`{text(shape.count)}` × u32",
-    TensorData: lambda data: f"f32 × the product of `{text(data.shape)}`; none where n_dims is 0",
+    TensorData: _data,
     End: lambda end: "the end of the file",
     Computed: _not_stored,
     LookAhead: _not_stored,
     Struct: link,
     Tensor: _tensor,
     Repeated: lambda many: f"`{text(many.count)}` × {type_of(many.subcon)}, one after the other",
+    ToTheEnd: lambda many: f"{type_of(many.subcon)}, one after the other, to the end of the file",
     IfThenElse: _if,
     Switch: lambda switch: f"by `{text(switch.keyfunc)}`: {cases_of(switch)}",
     LayoutByParameterCount: cases_of,

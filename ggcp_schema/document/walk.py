@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
-from ggcp_schema import checkpoint, lora, model, optimizer, tensor
+from ggcp_schema import checkpoint, ggla, lora, magicless, model, optimizer, tensor
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
 from ggcp_schema.document.expressions import Writer
 from ggcp_schema.language.constructs import Described, IfThenElse
 from ggcp_schema.language.fields import Field, Struct
 from ggcp_schema.tensor import TensorRecord
 
-MODULES: tuple[ModuleType, ...] = (checkpoint, lora, model, optimizer, tensor)
+MODULES: tuple[ModuleType, ...] = (checkpoint, ggla, lora, magicless, model, optimizer, tensor)
 """Where the structs have their names."""
 
 _Entry = TypeVar("_Entry")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from construct.expr import ExprMixin, Path
 
 from ggcp_schema.language.errors import FormatError, printable
+
+T = TypeVar("T")
 
 value = Path("value")
 """In a check: the value of the field that is checked."""
@@ -77,3 +79,26 @@ def one_of(choices: Iterable[int], names: str, hint: str = DAMAGED) -> Check:
     for other in others:
         expression = expression | (value == other)
     return Check(expression, names, hint)
+
+
+def chosen(known: Iterable[T], given: Any, default: T, offset: int) -> T:
+    """Return what was given, if it is one of those that are known.
+
+    Args:
+        known: members of an enum.
+        given: what a caller wants built.
+        default: what is taken where nothing is given, for the message.
+        offset: where it would stand.
+
+    Raises:
+        FormatError: it is none of them.
+    """
+    for member in known:
+        if given is member:
+            return member
+    raise FormatError(
+        offset=offset,
+        expected=" or ".join(map(str, known)),
+        found=shown(given),
+        hint=f"give one of them, or none for {default}",
+    )

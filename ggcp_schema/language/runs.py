@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import islice
 from typing import Any
 
@@ -147,6 +148,36 @@ class Bytes(Described, Construct):  # type: ignore[misc]
                 hint=ANOTHER,
             )
         stream.write(given)
+
+
+class Shape(Described, Construct):  # type: ignore[misc]
+    """The number of elements along each dimension, u32 each, the fastest-varying first."""
+
+    def __init__(self, count: Any) -> None:
+        super().__init__()
+        self.count = count
+        self.expressions = (count,)
+        self._count = compiled(count)
+
+    def length_of(self, value: Any) -> int:
+        """Return how many bytes there are."""
+        return 4 * len(value)
+
+    def _parse(self, stream: Any, context: Any, path: str) -> tuple[int, ...]:
+        count = self._count(None, context)
+        require_bytes(stream, 4 * count)
+        return struct.unpack(f"<{count}L", stream.read(4 * count))
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        try:
+            stream.write(struct.pack(f"<{len(obj)}L", *obj))
+        except struct.error as error:
+            raise FormatError(
+                offset=stream.tell(),
+                expected="dimensions below 4294967296",
+                found=shown(obj),
+                hint="give smaller hyperparameters",
+            ) from error
 
 
 class Signature(Described, Construct):  # type: ignore[misc]

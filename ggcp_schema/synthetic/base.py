@@ -1,4 +1,4 @@
-"""What both kinds of synthetic checkpoint have in common."""
+"""What all kinds of synthetic checkpoint have in common."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SCALARS = {
 
 @dataclass(frozen=True)
 class SyntheticFile:
-    """What a synthetic checkpoint of either kind is made of; the defaults make a small one.
+    """What a synthetic checkpoint of any kind is made of; the defaults make a small one.
 
     Attributes:
         vocabulary_size: n_vocab.
@@ -41,12 +41,7 @@ class SyntheticFile:
         head_count: n_head.
         block_count: n_layer.
         rope_dimension_count: n_rot; None for the trainer's default.
-        optimizer_type: Adam or L-BFGS.
-        convergence_past_count: past.
-        approx_hessian_count: m of L-BFGS.
-        context_length: tokens in a sample, for the counters.
         iteration_count: optimizer iterations done.
-        order: the order of the parameters in the optimizer's vectors.
         seed: the same seed gives the same bytes.
     """
 
@@ -57,17 +52,11 @@ class SyntheticFile:
     head_count: int = 4
     block_count: int = 2
     rope_dimension_count: int | None = None
-    optimizer_type: OptimizerType = OptimizerType.ADAM
-    convergence_past_count: int = 0
-    approx_hessian_count: int = 6
-    context_length: int = 64
     iteration_count: int = 100
-    order: Order = Order.SCRATCH
     seed: int = 0
 
     _model: ClassVar[Struct]
     _most_rotated: ClassVar[float] = math.inf
-    _pairs: ClassVar[bool] = False
 
     @property
     def hyperparameters(self) -> dict[str, int]:
@@ -90,10 +79,6 @@ class SyntheticFile:
         """Return what stands before the model and is not the same in both kinds, checked."""
         raise NotImplementedError
 
-    def _optimizer(self, lengths: Mapping[str, int]) -> tuple[Struct, dict[str, Any]]:
-        """Return the layout of the optimizer's state, and the context's members of this kind."""
-        raise NotImplementedError
-
     def _zeros(self, path: str) -> int:
         """Return how many elements of a tensor were never seen in training."""
         return 0
@@ -113,34 +98,77 @@ class SyntheticFile:
             FormatError: no checkpoint can have these sizes.
         """
         header = self._header()
+        counts = self._counts(header)
+        return {
+            **header,
+            "training": self._training(2 * self.iteration_count),
+            "model": _nested({path: self._values("model", path, counts) for path in counts}),
+        }
+
+    def _training(self, sample_count: int) -> dict[str, int]:
+        """Return the counters."""
+        return {"iteration_count": self.iteration_count, "sample_count": sample_count}
+
+    def _counts(self, header: Mapping[str, Any]) -> dict[str, int]:
+        """Return the elements of each tensor of the model, by its path."""
         shapes = slots(self._model, {"_root": header})
-        counts = {path: element_count(shape) for path, shape in shapes}
-        samples = 2 * self.iteration_count
+        return {path: element_count(shape) for path, shape in shapes}
+
+    def _values(self, vector: str, path: str, counts: Mapping[str, int]) -> Values:
+        """Return the slice of a vector that belongs to the tensor at ``path``."""
+        return slice_of(self.seed, vector, path, counts[path], self._zeros(path))
+
+
+@dataclass(frozen=True)
+class SyntheticCheckpoint(SyntheticFile):
+    """A file with an optimizer's state.
+
+    Attributes:
+        optimizer_type: Adam or L-BFGS.
+        convergence_past_count: past.
+        approx_hessian_count: m of L-BFGS.
+        context_length: tokens in a sample, for the counters.
+        order: the order of the parameters in the optimizer's vectors.
+    """
+
+    _: KW_ONLY
+    optimizer_type: OptimizerType = OptimizerType.ADAM
+    convergence_past_count: int = 0
+    approx_hessian_count: int = 6
+    context_length: int = 64
+    order: Order = Order.SCRATCH
+
+    _pairs: ClassVar[bool] = False
+
+    def _optimizer(self, lengths: Mapping[str, int]) -> tuple[Struct, dict[str, Any]]:
+        """Return the layout of the optimizer's state, and the context's members of this kind."""
+        raise NotImplementedError
+
+    def _training(self, sample_count: int) -> dict[str, int]:
+        tokens = sample_count * self.context_length
+        return {**super()._training(sample_count), "token_count": tokens}
+
+    def container(self) -> dict[str, Any]:
+        """Return what ``ggcp_schema.build`` takes; data are made while they are written.
+
+        Raises:
+            FormatError: no checkpoint can have these sizes.
+        """
+        whole = super().container()
+        counts = self._counts(whole)
         lbfgs = self.optimizer_type == OptimizerType.LBFGS
         lengths = {
             "convergence_past_count": self.convergence_past_count,
             "approx_hessian_count": self.approx_hessian_count if lbfgs else 0,
         }
         state, context = self._optimizer(lengths)
-        return {
-            **header,
-            "training": {
-                "iteration_count": self.iteration_count,
-                "sample_count": samples,
-                "token_count": samples * self.context_length,
-            },
-            "model": _nested({path: self._values("model", path, counts) for path in counts}),
-            "optimizer": {
-                **context,
-                "iteration_count": self.iteration_count,
-                "just_initialized": 0,
-                "state": self._state(state, lengths, counts),
-            },
+        whole["optimizer"] = {
+            **context,
+            "iteration_count": self.iteration_count,
+            "just_initialized": 0,
+            "state": self._state(state, lengths, counts),
         }
-
-    def _values(self, vector: str, path: str, counts: Mapping[str, int]) -> Values:
-        """Return the slice of a vector that belongs to the tensor at ``path``."""
-        return slice_of(self.seed, vector, path, counts[path], self._zeros(path))
+        return whole
 
     def _state(
         self, struct: Struct, counts: Mapping[str, int], parameters: Mapping[str, int]

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from ggcp_schema.enums import HeaderLayout
+from ggcp_schema.enums import HeaderLayout, NameFamily
 from ggcp_schema.history import LORA_MULTIPLE
 from ggcp_schema.language.errors import FormatError
 from ggcp_schema.language.fields import Struct
 from ggcp_schema.lora import HYPERPARAMETERS, LoraModel, Ranks
 from ggcp_schema.optimizer import VERSION_1_STATES
 from ggcp_schema.order import Order
-from ggcp_schema.synthetic.base import SyntheticFile, checked
+from ggcp_schema.synthetic.base import SyntheticCheckpoint, checked
 
 DEFAULT_RANK = 4
 """What finetune took for the matrices without ``--lora-r``."""
@@ -23,7 +23,7 @@ NORMS = ("attention_norm", "ffn_norm", "norm")
 
 
 @dataclass(frozen=True)
-class SyntheticLora(SyntheticFile):
+class SyntheticLora(SyntheticCheckpoint):
     """What a synthetic LoRA checkpoint is made of.
 
     Attributes:
@@ -31,6 +31,7 @@ class SyntheticLora(SyntheticFile):
         ranks: one number, which is that of the matrices, as with ``--lora-r`` (the norms have 1);
             or a number for each kind that is to have another one than without options, as with
             ``--rank-wq`` and its like. Kinds are the fields of ``ggcp_schema.lora.Ranks``.
+        names: the family of names.
     """
 
     feed_forward_multiple: int | None = LORA_MULTIPLE
@@ -38,6 +39,7 @@ class SyntheticLora(SyntheticFile):
     feed_forward_length: int = 96
     ranks: int | Mapping[str, int] = DEFAULT_RANK
     order: Order = Order.FLASH
+    names: NameFamily = NameFamily.ORDINARY
 
     _model: ClassVar[Struct] = LoraModel
     _pairs: ClassVar[bool] = True
@@ -58,6 +60,7 @@ class SyntheticLora(SyntheticFile):
         return {
             "magic": b"lcgg",
             "layout": layout,
+            "names": self.names,
             "hyperparameters": checked("hyperparameters", struct, self.hyperparameters),
             "ranks": checked("ranks", Ranks, self.rank_of_each_kind),
             "feed_forward_length": self.feed_forward_length,

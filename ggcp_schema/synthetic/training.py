@@ -10,7 +10,7 @@ from ggcp_schema.history import MOST_ROTATED
 from ggcp_schema.language.fields import Struct
 from ggcp_schema.model import Hyperparameters, Model
 from ggcp_schema.optimizer import VERSION_0_STATES, VERSION_1_STATES
-from ggcp_schema.synthetic.base import SyntheticFile, checked
+from ggcp_schema.synthetic.base import SyntheticCheckpoint, checked
 
 # What ggml_opt_default_params and the trainer set; the file needs values, nothing here reads them.
 _ADAM_PARAMS = {
@@ -46,7 +46,7 @@ _PARAMS = {
 
 
 @dataclass(frozen=True)
-class Synthetic(SyntheticFile):
+class Synthetic(SyntheticCheckpoint):
     """What a synthetic training checkpoint is made of.
 
     Attributes:

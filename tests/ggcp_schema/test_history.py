@@ -34,7 +34,7 @@ def test_the_epsilons_of_the_trainers() -> None:
 
 
 def test_a_commit_with_its_date() -> None:
-    assert history.dated("eaa6ca5a6") == "2023-06-26 (eaa6ca5a6)"
+    assert history.dated(history.NAMES_WHOLE_SINCE) == "2023-05-29 (4b81c32d5)"
     assert history.dated("4072f20bb") == "2023-08-24 (4072f20bb)"
     with pytest.raises(LookupError, match="0123abcde"):
         history.dated("0123abcde")

@@ -1,6 +1,7 @@
-"""Names of tensors that writers of June 2023 cut at 31 or 32 bytes."""
+"""Names of tensors that the writers of May 2023 cut at 31 bytes."""
 
 import io
+from pathlib import Path
 
 import pytest
 from packed import checkpoint
@@ -78,3 +79,16 @@ def test_an_optimizers_tensor_with_a_name_is_refused() -> None:
         parse(io.BytesIO(data))
     assert caught.value.path == "optimizer.state.second_moments.name_length"
     assert (caught.value.expected, caught.value.found) == ("0 (no name)", "6")
+
+
+def test_a_real_file_of_may_2023_has_names_cut_at_31_bytes(fixtures: Path) -> None:
+    with parse(fixtures / "ggcp_42d9b4cfc_11layers.bin") as found:
+        layers = found.model.layers
+        assert [layers[10].feed_forward[w].name for w in ("w1", "w2", "w3")] == [
+            b"layers.10.feed_forward.w1.weigh",
+            b"layers.10.feed_forward.w2.weigh",
+            b"layers.10.feed_forward.w3.weigh",
+        ]
+        assert layers[9].feed_forward.w1.name == b"layers.9.feed_forward.w1.weight"
+    with parse(fixtures / "ggcp_e32089b2c_28layers.bin") as found:
+        assert found.model.layers[27].feed_forward.w3.name_length == 32

@@ -5,7 +5,7 @@ Everything keeps the name it has in the C structs. A tensor's NumPy shape is its
 
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +96,19 @@ def gguf_names(n_layer: int) -> dict[str, str]:
     return names
 
 
-def read(path: Path, *, n_mult_stored: bool = True) -> Checkpoint:
-    """A whole checkpoint. A few finetune trainers left n_mult out: say so with n_mult_stored."""
+def as_it_is(name: str) -> str:
+    """The name that a record has in nearly every file."""
+    return name
+
+
+def read(
+    path: Path, *, n_mult_stored: bool = True, stored_name: Callable[[str], str] = as_it_is
+) -> Checkpoint:
+    """A whole checkpoint. A few finetune trainers left n_mult out: say so with n_mult_stored.
+
+    Some had other names for records: `stored_name` says which, for a tensor's usual name, and for
+    "adam.m" and the like.
+    """
     cursor = _Cursor(path.read_bytes())
     magic = cursor.data[:4]
     cursor.offset = 4
@@ -111,10 +122,41 @@ def read(path: Path, *, n_mult_stored: bool = True) -> Checkpoint:
     else:
         assert magic == b"pcgg", magic
     assert header["version"] == 0
-    tensors = {name: cursor.record(name) for name in names}
-    optimizer = _read_optimizer(cursor, sum(tensor.size for tensor in tensors.values()))
+    tensors = {name: cursor.record(stored_name(name)) for name in names}
+    count = sum(tensor.size for tensor in tensors.values())
+    optimizer = _read_optimizer(cursor, count, stored_name)
     assert cursor.offset == len(cursor.data), f"{len(cursor.data) - cursor.offset} bytes are left"
     return Checkpoint(header, ranks, tensors, optimizer)
+
+
+def read_magicless(path: Path) -> tuple[dict[str, int], dict[str, Array]]:
+    """Header and tensors of a checkpoint of May 2023, which has neither magic nor optimizer."""
+    cursor = _Cursor(path.read_bytes())
+    fields = [name for name in HEADER if name not in ("version", "train_tokens")]
+    header = dict(zip(fields, cursor.numbers(f"<{len(fields)}I"), strict=True))
+    tensors = {name: cursor.record(name) for name in gguf_names(header["n_layer"])}
+    assert cursor.offset == len(cursor.data), f"{len(cursor.data) - cursor.offset} bytes are left"
+    return header, tensors
+
+
+def read_adapter(path: Path) -> tuple[int, int, dict[str, Array]]:
+    """lora_r, lora_alpha and all tensors of a ggla, by the names that a checkpoint has for them."""
+    cursor = _Cursor(path.read_bytes())
+    magic, version, lora_r, lora_alpha = cursor.numbers("<4s3I")
+    assert (magic, version) == (b"algg", 1)
+    old_names = {new: old for old, new in gguf_names(256).items()}
+    tensors = {}
+    while cursor.offset < len(cursor.data):
+        n_dims, length, kind = cursor.numbers("<3I")
+        ne = cursor.numbers(f"<{n_dims}I")
+        name = cursor.data[cursor.offset : cursor.offset + length].decode()
+        cursor.offset = math.ceil((cursor.offset + length) / 32) * 32
+        values = np.frombuffer(cursor.data, ("<f4", "<f2")[kind], math.prod(ne), cursor.offset)
+        cursor.offset += values.nbytes
+        tensor, half = name.rsplit(".", 1)
+        shape = (*ne, 1)[:2][::-1]
+        tensors[f"{old_names.get(tensor, tensor)}.{half}"] = values.reshape(shape).astype("<f4")
+    return lora_r, lora_alpha, tensors
 
 
 @dataclass
@@ -141,7 +183,9 @@ class _Cursor:
         return values.reshape(ne[::-1] if n_dims else (0,))
 
 
-def _read_optimizer(cursor: _Cursor, parameter_count: int) -> Optimizer:
+def _read_optimizer(
+    cursor: _Cursor, parameter_count: int, stored_name: Callable[[str], str]
+) -> Optimizer:
     start = cursor.offset
     (version,) = cursor.numbers("<I")
     params: dict[str, float] = {}
@@ -159,7 +203,10 @@ def _read_optimizer(cursor: _Cursor, parameter_count: int) -> Optimizer:
     nx, iteration, just_initialized = cursor.numbers("<qiI")
     assert nx == parameter_count
 
-    vectors = {name: cursor.record() for name in VECTORS[version, kind]}
+    vectors = {}
+    for name in VECTORS[version, kind]:
+        stored = stored_name(f"{kind}.{name}") if name != "pf" or past else ""
+        vectors[name] = cursor.record(stored.removeprefix(f"{kind}.{name}"))
     layout, names = SCALARS[kind]
     scalars: dict[str, float] = dict(zip(names, cursor.numbers(layout), strict=True))
     shapes: dict[str, tuple[int, ...]] = {"pf": (past,), "lmal": (lbfgs_m,), "lmys": (lbfgs_m,)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
@@ -21,6 +22,7 @@ from ggcp_schema.tensor import Tensor, TensorData
 
 _EXPECTED_SHAPE = ("_", "expected_shape")
 _EXPECTED_NAME = ("_", "expected_name")
+_NAMES = ("_root", "names")
 
 RANK = "expected_n_dims"
 """Name of the parameter for the length of a tensor's expected shape."""
@@ -83,7 +85,7 @@ def parameters(struct: Struct) -> list[tuple[str, str]]:
             result.append((RANK, "s8"))
             result += [(f"expected_ne_{i}", "s8") for i in range(most_dimensions())]
         else:
-            result.append((name, "str" if reference == _EXPECTED_NAME else "s8"))
+            result.append((name, "str" if reference in (_EXPECTED_NAME, _NAMES) else "s8"))
     return result
 
 
@@ -97,11 +99,16 @@ def tensor_arguments(tensor: Tensor, expressions: Expressions) -> list[str]:
     """Return what a record is told: the number of dimensions, each of them, the name."""
     dimensions = [expressions.write(dimension) for dimension in tensor.shape]
     missing = most_dimensions() - len(dimensions)
-    name = json.dumps(tensor.tensor_name)
-    if "{layer}" in name:
-        layer = expressions.name(("this", "_index"))
-        name = name.replace("{layer}", f'" + {layer}.to_s + "')
+    name = expressions.by_family(tensor, lambda name: _name(name, expressions))
     return [str(len(dimensions)), *dimensions, *["0"] * missing, name]
+
+
+def _name(name: str, expressions: Expressions) -> str:
+    words = json.dumps(name)
+    if "{layer}" in words:
+        layer = expressions.name(("this", "_index"))
+        words = words.replace("{layer}", f'" + {layer}.to_s + "')
+    return words
 
 
 class Expressions(Writer):
@@ -191,6 +198,14 @@ class Expressions(Writer):
         name = type_name(struct)
         return f"{name}({', '.join(arguments)})" if arguments else name
 
+    def by_family(self, tensor: Tensor, words: Callable[[str], str]) -> str:
+        """Return what follows from a tensor's name, whichever family the file keeps to."""
+        result = words(tensor.tensor_name)
+        for family, name in (tensor.other_names or {}).items():
+            names = self.name(("this", "_root", "names"))
+            result = f"({names} == {json.dumps(family.value)} ? {words(name)} : {result})"
+        return result
+
     def expected_dimension(self, index: str) -> str:
         """Return which dimension a record should have at an index."""
         *others, last = range(most_dimensions())
@@ -200,8 +215,9 @@ class Expressions(Writer):
     def data_size(self, data: TensorData) -> str:
         """Return how many bytes the elements of a record take."""
         shape = self.write(data.shape)
+        bytes_each = self.write(data.element_bytes, 5)
         words = "0"
         for count in range(most_dimensions(), 0, -1):
             product = " * ".join(f"{shape}[{i}].as<s8>" for i in range(count))
-            words = f"{RANK} == {count} ? 4 * {product} : {words}"
+            words = f"n_dims == {count} ? {bytes_each} * {product} : {words}"
         return words

@@ -14,6 +14,7 @@ from typing import Any
 from ggcp_schema.document.kaitai.expressions import Expressions, constant, type_name
 from ggcp_schema.document.tables import prose
 from ggcp_schema.document.walk import entry_for
+from ggcp_schema.enums import NameFamily
 from ggcp_schema.language.constructs import IfThenElse
 from ggcp_schema.language.fields import Field, Number, Struct
 from ggcp_schema.tensor import ALIGNMENT, F32_TYPE, Tensor
@@ -21,6 +22,7 @@ from ggcp_schema.variants import (
     FeedForwardLengthByRecord,
     HeaderLayoutByFirstRecord,
     LayoutByParameterCount,
+    NamesByRecord,
     TypeByRecords,
 )
 
@@ -73,10 +75,34 @@ def _feed_forward_length(field: Field, start: str, expressions: Expressions) -> 
     return instances
 
 
+def _names(field: Field, start: str, expressions: Expressions) -> Instances:
+    layers = expressions.reference(("hyperparameters", "block_count"))
+    words = json.dumps(NameFamily.ORDINARY.value)
+    instances: Instances = {}
+    for before, prefix, name, family in (
+        (field.subcon.before_w1, "before_w1", field.subcon.w1_name, NameFamily.W1_A),
+        (
+            field.subcon.before_layers,
+            "before_layers",
+            field.subcon.first_name,
+            NameFamily.WITHOUT_LAYERS,
+        ),
+    ):
+        ends, end = _ends(before, start, prefix, expressions.inside(layer="0"))
+        instances.update(ends)
+        length = f"{prefix}_name_length"
+        instances[length] = {"pos": f"{end} + 4", "type": "u4"}
+        words = f"{length} == {len(name)} ? {json.dumps(family.value)} : {words}"
+    ordinary = json.dumps(NameFamily.ORDINARY.value)
+    instances[field.name] = {"value": f"{layers} == 0 ? {ordinary} : ({words})"}
+    return instances
+
+
 _FOUND: dict[type, Callable[[Field, str, Expressions], Instances]] = {
     TypeByRecords: _type_by_records,
     HeaderLayoutByFirstRecord: _header_layout,
     FeedForwardLengthByRecord: _feed_forward_length,
+    NamesByRecord: _names,
 }
 
 
@@ -152,9 +178,12 @@ def _end_of_choice(choice: IfThenElse, start: str, expressions: Expressions) -> 
 
 def _end_of_tensor(tensor: Tensor, start: str, expressions: Expressions) -> str:
     # Whole names: they were cut only by trainers older than any file in which this is needed.
-    name = tensor.tensor_name.replace("{layer}", expressions.layer or "")
-    header = 12 + 4 * len(tensor.shape) + len(name)
-    aligned = f"({start} + {header + ALIGNMENT - 1}) / {ALIGNMENT} * {ALIGNMENT}"
+    def header(name: str) -> str:
+        length = len(name.replace("{layer}", expressions.layer or ""))
+        return str(12 + 4 * len(tensor.shape) + length + ALIGNMENT - 1)
+
+    words = expressions.by_family(tensor, header)
+    aligned = f"({start} + {words}) / {ALIGNMENT} * {ALIGNMENT}"
     product = " * ".join(expressions.write(dimension, 5) for dimension in tensor.shape)
     return f"{aligned} + 4 * {product}" if product else aligned
 

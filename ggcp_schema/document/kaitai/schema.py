@@ -21,10 +21,12 @@ from ggcp_schema.document.kaitai.expressions import (
 from ggcp_schema.document.kaitai.found import found_out, optimizer_layout
 from ggcp_schema.document.tables import prose
 from ggcp_schema.document.walk import entry_for, structs
+from ggcp_schema.ggla import ToTheEnd
 from ggcp_schema.language.constructs import Computed, IfThenElse, Switch
 from ggcp_schema.language.fields import Field, Number, Struct
-from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Signature
-from ggcp_schema.tensor import BeginningOf, Shape, Tensor, TensorData, TensorRecord
+from ggcp_schema.language.runs import AlignTo, Bytes, End, Repeated, Shape, Signature
+from ggcp_schema.magicless import FIRST_NAME, FIRST_NAME_OFFSET
+from ggcp_schema.tensor import BeginningOf, Tensor, TensorData, TensorRecord
 from ggcp_schema.variants import LayoutByParameterCount
 
 _DOC = (
@@ -38,6 +40,8 @@ def schema() -> dict[str, Any]:
     """Return the schema as nested mappings and lists, in the order in which they are written."""
     layouts = CHECKPOINT_FILE.cases.items()
     magics = {int.from_bytes(magic, "little"): root for magic, root in layouts}
+    is_magicless = f"first_name == {list(FIRST_NAME)}"
+    known = " or ".join(f"_ == {number}" for number in magics if number)
     return {
         "meta": {
             "id": "ggcp",
@@ -52,18 +56,23 @@ def schema() -> dict[str, Any]:
             {
                 "id": "checkpoint",
                 "type": {
-                    "switch-on": "signature",
+                    "switch-on": f"{is_magicless} ? 0 : signature",
                     "cases": {magic: type_name(root) for magic, root in magics.items()},
                 },
             }
         ],
         "instances": {
+            "first_name": {
+                "pos": FIRST_NAME_OFFSET,
+                "size": len(FIRST_NAME),
+                "doc": "The name of the first record, in a file without a magic.",
+            },
             "signature": {
                 "pos": 0,
                 "type": "u4",
-                "valid": {"any-of": list(magics)},
-                "doc": "The first four bytes.",
-            }
+                "valid": {"expr": f"{is_magicless} or {known}"},
+                "doc": "The first four bytes; a count, of any value, in a file without a magic.",
+            },
         },
         "types": {type_name(struct): _TypeOf(struct).emit() for struct in structs()},
     }
@@ -151,6 +160,9 @@ class _TypeOf:
         count = self.expressions.write(field.subcon.count)
         return {"type": kind, "repeat": "expr", "repeat-expr": count}
 
+    def _to_the_end(self, field: Field) -> dict[str, Any]:
+        return {"type": self.expressions.call(field.subcon.subcon), "repeat": "eos"}
+
     def _struct(self, field: Field) -> dict[str, Any]:
         return {"type": self.expressions.call(field.subcon)}
 
@@ -180,7 +192,7 @@ class _TypeOf:
     def _valid(self, field: Field) -> dict[str, Any]:
         """Return the derivation and the checks of a field as one expression."""
         facts: list[str] = []
-        if isinstance(field.subcon, Shape):
+        if isinstance(field.subcon, Shape) and field.derived is not None:
             facts.append(f"_ == {self.expressions.expected_dimension('_index')}")
         elif field.derived is not None:
             facts.append(f"_ == {self.expressions.write(field.derived, 4)}")
@@ -203,6 +215,7 @@ _LAYOUTS: dict[type, Callable[[_TypeOf, Field], dict[str, Any]]] = {
     TensorData: _TypeOf._data,
     End: _TypeOf._end,
     Repeated: _TypeOf._repeated,
+    ToTheEnd: _TypeOf._to_the_end,
     Struct: _TypeOf._struct,
     Tensor: _TypeOf._tensor,
     IfThenElse: _TypeOf._one_of_two_tensors,

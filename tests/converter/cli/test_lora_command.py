@@ -14,7 +14,7 @@ from reference import checkpoint as reference
 
 from converter import export_lora
 from converter.cli import main
-from ggcp_schema.synthetic import SyntheticLora
+from ggcp_schema.synthetic import SyntheticLora, SyntheticMagicless
 
 REAL = "ggcl_v1_adam_1a5f0a30e.bin"
 
@@ -286,6 +286,46 @@ def test_options_that_lora_has_no_use_for(
     assert usage_error(capsys, "synth", folder / "made.bin", "--lora", *option) == (
         f"{option[0]} does not go with --lora"
     )
+
+
+def test_a_synthetic_checkpoint_without_a_magic(folder: Path) -> None:
+    path = folder / "made.bin"
+    assert run("synth", path, "--magicless", "-q", "--n-layer", "1", "--seed", "3") == 0
+    header, _ = reference.read_magicless(path)
+    assert (header["n_layer"], header["n_embd"], header["n_mult"]) == (1, 32, 32)
+    with (folder / "expected.bin").open("wb") as file:
+        SyntheticMagicless(block_count=1, seed=3).write(file)
+    assert path.read_bytes() == (folder / "expected.bin").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--lora",), "--magicless does not go with --lora"),
+        (("--with-params",), "--with-params does not go with --magicless"),
+        (("--unseen", "2"), "--unseen does not go with --magicless"),
+        (("--rank", "2"), "--rank only goes with --lora"),
+    ],
+)
+def test_options_that_a_file_without_an_optimizer_has_no_use_for(
+    option: tuple[str, ...], words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert usage_error(capsys, "synth", folder / "made.bin", "--magicless", *option) == words
+
+
+def test_a_synthetic_adapter(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "made.bin"
+    assert run("synth", path, "--adapter", "-q", "--rank", "2", "--lora-alpha", "5") == 0
+    lora_r, lora_alpha, tensors = reference.read_adapter(path)
+    assert (lora_r, lora_alpha, len(tensors)) == (2, 5, 42)
+    assert tensors["layers.1.attention.wq.weight.loraA"].shape == (32, 2)
+    for options, words in (
+        (("--lora", "--lora-alpha", "5"), "--lora-alpha only goes with --adapter"),
+        (("--lora", "--adapter"), "--adapter does not go with --lora"),
+        (("--adapter", "--magicless"), "--magicless does not go with --adapter"),
+        (("--adapter", "--with-params"), "--with-params does not go with --adapter"),
+    ):
+        assert usage_error(capsys, "synth", folder / "other.bin", *options) == words
 
 
 def test_permissions_are_those_of_any_new_file(source: Path, folder: Path) -> None:

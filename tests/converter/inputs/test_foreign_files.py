@@ -47,14 +47,6 @@ def zipped(name: str) -> bytes:
     return file.getvalue()
 
 
-def magicless() -> bytes:
-    """The layout of four days in May 2023: eight counts, then the model."""
-    file = checkpoint()
-    start, _ = file.fields["model.tok_embeddings.n_dims"]
-    end, _ = file.fields["optimizer.version"]
-    return struct.pack("<8I", 3, 6, 2, 2, 3, 1, 0, 2) + bytes(file.data[start:end])
-
-
 @pytest.mark.parametrize(
     ("data", "found", "hint"),
     [
@@ -101,13 +93,6 @@ def magicless() -> bytes:
             "a GGUF of another kind",
             "it holds neither a model nor a vocabulary of llama.cpp; give the checkpoint itself",
             id="gguf of another kind",
-        ),
-        pytest.param(
-            struct.pack("<II", 0x67676C61, 1),
-            "a LoRA adapter (ggla)",
-            "the adapter holds no training state; give the checkpoint that finetune wrote beside "
-            "it",
-            id="ggla",
         ),
         pytest.param(
             struct.pack("<9I", 0x67676A74, 3, 32000, 4096, 256, 32, 32, 128, 0),
@@ -247,13 +232,6 @@ def magicless() -> bytes:
             "a LoRA checkpoint of a big-endian machine",
             BIG_ENDIAN,
             id="big-endian ggcl",
-        ),
-        pytest.param(
-            magicless(),
-            "a checkpoint of 17 to 21 May 2023, before the magic (no optimizer state)",
-            "this layout of four days is not supported; open an issue at the project and attach "
-            "the file",
-            id="May 2023",
         ),
         pytest.param(
             b"",

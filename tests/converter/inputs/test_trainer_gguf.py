@@ -243,8 +243,8 @@ def test_a_model_holds_no_training_state(fixtures: Path, folder: Path) -> None:
         convert(fixtures / MODEL, folder / "out.gguf")
     assert str(caught.value) == (
         f"{fixtures / MODEL}: expected a checkpoint with the state of an optimizer, to go on "
-        "training from, found a model of a trainer (GGUF), which holds none; make a model of it "
-        "that today's engines run: ggcp export"
+        "training from, found a model of a trainer (GGUF), which holds none; make of it what "
+        "today's engines run: ggcp export"
     )
     assert list(folder.iterdir()) == []
 

@@ -448,7 +448,7 @@ class TestDamaged:
                     assert error.offset >= start or name.startswith("hyperparameters."), name
 
 
-@pytest.mark.parametrize("head", [b"algg", b"", b"PK\x03\x04"])
+@pytest.mark.parametrize("head", [b"tjgg", b"", b"PK\x03\x04"])
 def test_what_is_no_checkpoint(head: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.bin"
     path.write_bytes(head)
@@ -478,7 +478,10 @@ class TestNotes:
     def test_cut_names(self, tmp_path: Path) -> None:
         data = checkpoint(1, n_layer=11, longest_name=31).data
         # layers.10.feed_forward.w1, .w2 and .w3 have 32 bytes, as nothing else does.
-        assert "The names of 3 tensors are cut" in self.notes(data, tmp_path)
+        assert (
+            "The names of 3 tensors are cut, as the first trainers, of 2023-05-17 to 2023-05-29 "
+            "(4b81c32d5), wrote names of more than 31 bytes."
+        ) in self.notes(data, tmp_path)
         assert "are cut" not in self.notes(checkpoint(1, n_layer=11).data, tmp_path)
 
     def test_rotated_dimensions(self, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_the_ranges_follow_the_variant_that_is_there() -> None:
     assert found["ranks.attention_norm"].offset == 40
 
 
-@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("name", [name for name in COMPLETE if not name.startswith("ggla")])
 def test_the_printed_formulas_give_the_values_of_real_files(fixtures: Path, name: str) -> None:
     with parse(fixtures / name) as checkpoint:
         container = checkpoint.container
