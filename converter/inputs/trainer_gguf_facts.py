@@ -76,7 +76,9 @@ def facts_of(
         parameter_count=None
         if snapshot is None
         else sum(array.span.length // 4 for array in snapshot.weights.values()),
-        optimizer=_optimizer(optimizer) if optimizer else None,
+        optimizer=_optimizer(optimizer, snapshot.optimizer_version)
+        if snapshot and optimizer
+        else None,
         tensors=tensors,
         regions=file_regions(
             tensors,
@@ -128,7 +130,7 @@ def _sizes(snapshot: Snapshot | None) -> Group:
     return group(sizes, Hyperparameters)
 
 
-def _optimizer(optimizer: Optimizer) -> OptimizerFacts:
+def _optimizer(optimizer: Optimizer, version: int | None) -> OptimizerFacts:
     lbfgs = optimizer.type is OptimizerType.LBFGS
     done = int(optimizer.scalars["line_search_k"]) if lbfgs else optimizer.iteration_count
     losses = optimizer.vectors["past_loss_values"]
@@ -145,7 +147,7 @@ def _optimizer(optimizer: Optimizer) -> OptimizerFacts:
         state=group(optimizer.scalars, state),
         past_losses=past_losses(losses.span if losses.parts else None, done),
         iterations_done=done,
-        losses_are_means=True,
+        losses_are_means=version != 0,
         sums_gradients=optimizer.is_scaled,
         trainers=GGUF_TRAINERS,
     )

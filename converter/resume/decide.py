@@ -13,6 +13,7 @@ from converter.errors import ConversionError
 from converter.gguf_io import keys
 from converter.progress import LOGGER
 from converter.resume.detect import Finding, find_order
+from converter.resume.rearrange import gradients_of
 from converter.snapshot import Gradients, Resumption, Snapshot
 from ggcp_schema import FormatError
 from ggcp_schema.enums import OptimizerType
@@ -41,7 +42,7 @@ def decided_resumption(
         order = _found_order(snapshot, target)
     else:
         _warn_of_signs_against(snapshot, order)
-    return Resumption(order, target, _rows(snapshot, batch))
+    return Resumption(order, target, _rows(snapshot, order, batch))
 
 
 def _warn_of_signs_against(snapshot: Snapshot, order: Order) -> None:
@@ -78,7 +79,7 @@ def _found_order(snapshot: Snapshot, target: Order) -> Order:
     return order
 
 
-def _rows(snapshot: Snapshot, batch: int | None) -> int:
+def _rows(snapshot: Snapshot, stored: Order, batch: int | None) -> int:
     if batch is not None and not 1 <= batch <= BATCH_LIMIT:
         raise ConversionError(
             snapshot.file,
@@ -86,8 +87,9 @@ def _rows(snapshot: Snapshot, batch: int | None) -> int:
             found=str(batch),
             hint="give the batch size of the training (the trainer's -b, 8 by default)",
         )
-    optimizer = snapshot.required_optimizer
-    if optimizer.gradients is Gradients.UNKNOWN and optimizer.type is OptimizerType.ADAM:
+    adam = snapshot.required_optimizer.type is OptimizerType.ADAM
+    gradients = gradients_of(snapshot, stored)
+    if gradients is Gradients.UNKNOWN and adam:
         if batch is not None:
             return _context_length(snapshot) * batch
         LOGGER.warning(
@@ -96,10 +98,10 @@ def _rows(snapshot: Snapshot, batch: int | None) -> int:
             "0), give the trainer's -b with --batch, and they are divided"
         )
         return 1
-    if optimizer.is_scaled:
+    if gradients is Gradients.SUMMED and adam:
         context_length = _context_length(snapshot)
         return context_length * (_estimated_batch(snapshot) if batch is None else batch)
-    if optimizer.gradients is Gradients.SUMMED:
+    if gradients is Gradients.SUMMED:
         LOGGER.warning(
             "the state of L-BFGS is not scaled: its gradients are summed over a batch, and how "
             "trainers that read GGUF continue from there was not measured"
@@ -181,8 +183,12 @@ def contradictions(snapshot: Snapshot, resumption: Resumption) -> Iterator[str]:
         expected = " or ".join(order.value for order in finding.candidates)
         found = f"{resumption.stored.value} ({finding})"
         yield f"key {keys.GGCP_STORED_PARAMETER_ORDER}: expected {expected}, found {found}"
-    is_scaled = snapshot.required_optimizer.is_scaled
-    context_length = _context_length(snapshot) if is_scaled else 0
+    scaled = gradients_of(snapshot, resumption.stored)
+    if snapshot.required_optimizer.type is not OptimizerType.ADAM:
+        scaled = Gradients.MEAN
+    if scaled is Gradients.UNKNOWN and resumption.rows == 1:
+        return  # left as they are
+    context_length = 0 if scaled is Gradients.MEAN else _context_length(snapshot)
     if context_length and resumption.rows % context_length:
         expected = f"a multiple of {context_length} (the context length)"
     elif not context_length and resumption.rows != 1:
@@ -212,14 +218,15 @@ def _in_words(snapshot: Snapshot, finding: Finding) -> str:
     others = [order for order in READERS if order not in right]
     said = f"in the order {' or '.join(order.value for order in right)}"
     trainer = "train-text-from-scratch" if snapshot.ranks is None else "finetune"
-    if optimizer.is_scaled:
+    gradients = gradients_of(snapshot, right[0])
+    if gradients is Gradients.SUMMED and optimizer.type is OptimizerType.ADAM:
         return (
             f"{said} and of gradients summed over a batch: wrong for every {trainer} that reads "
             f"GGUF; convert with {_options(READERS)}"
         )
     readers = "; ".join(READERS[order] for order in right)
     words = f"{said}: right for {trainer} of {readers}; for others convert with {_options(others)}"
-    if optimizer.gradients is Gradients.SUMMED:
+    if gradients is Gradients.SUMMED:
         words += (
             "; but its gradients are summed over a batch, and how trainers that read GGUF continue "
             "L-BFGS from there was not measured"

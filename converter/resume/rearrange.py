@@ -14,6 +14,21 @@ from converter.parts import ELEMENT_BYTES, Array, Computed, elements
 from converter.resume.detect import CONTINUED, NOT_FLAT, flat_vectors, slices
 from converter.snapshot import Gradients, Resumption, Snapshot
 from ggcp_schema import Span
+from ggcp_schema.enums import OptimizerType
+from ggcp_schema.order import Order
+
+
+def gradients_of(snapshot: Snapshot, stored: Order) -> Gradients:
+    """Return which gradients the vectors are of, when their order in the file is known.
+
+    Where a converted file does not say it, its order may: of the trainers whose optimizer context
+    is of version 1, those that summed over a batch used the order scratch (d39c8e686), those that
+    took the mean others.
+    """
+    said = snapshot.required_optimizer.gradients
+    if said is Gradients.UNKNOWN and snapshot.optimizer_version == 1:
+        return Gradients.SUMMED if stored is Order.SCRATCH else Gradients.MEAN
+    return said
 
 
 def rearranged(snapshot: Snapshot, resumption: Resumption) -> Snapshot:
@@ -48,7 +63,11 @@ def rearranged(snapshot: Snapshot, resumption: Resumption) -> Snapshot:
         for member, array in optimizer.vectors.items()
         if member in (*CONTINUED[optimizer.type], *NOT_FLAT)
     }
-    gradients = Gradients.MEAN if optimizer.is_scaled else optimizer.gradients
+    gradients = gradients_of(snapshot, resumption.stored)
+    if optimizer.type is OptimizerType.ADAM and (
+        gradients is Gradients.SUMMED or resumption.rows > 1
+    ):
+        gradients = Gradients.MEAN
     return replace(
         snapshot,
         optimizer=replace(

@@ -12,6 +12,7 @@ from gguf import Keys
 
 from converter.gguf_io.reader import Value
 from converter.plan import Metadata
+from converter.progress import LOGGER
 from converter.vocabulary.model import (
     SPECIAL_IDS,
     TRAINED_WITH,
@@ -77,7 +78,8 @@ def tokenizer_of(
 
     - An id of 4294967295 is left out. It is -1, for no such token: the trainers' own GGUF files
       have it for the separator and for padding. llama.cpp warns, and takes the key as absent;
-      transformers looks it up among the tokens and fails.
+      transformers looks it up among the tokens and fails. Any other id that is no token is left
+      out with a warning, too.
     - A ``llama`` tokenizer without an id for the begin or the end of text, or for the unknown
       token, gets llama.cpp's defaults 1, 2 and 0: transformers knows none of them.
     - An array without elements is left out: GGUFWriter cannot write it.
@@ -111,10 +113,16 @@ def tokenizer_of(
         if given.metadata.element_type is None or len(given.metadata.value)
     }
     for key in filter(_is_id, values):
-        if values[key].metadata.value == _NO_ID:
+        token = values[key].metadata.value
+        if token >= token_count:
             del metadata[key]
-        else:
-            _check_id(values[key], token_count)
+            if token != _NO_ID:
+                LOGGER.warning(
+                    "%s is %d, which is no token (there are %d): left out, as llama.cpp does",
+                    key,
+                    token,
+                    token_count,
+                )
     if llama and complete:
         for key, token in SPECIAL_IDS.items():
             if token < token_count:
@@ -206,15 +214,4 @@ def _check_token_types(values: dict[str, Value]) -> None:
             expected="a token type, 0 to 6",
             found=str(types[wrong[0]]),
             hint=_DAMAGED,
-        )
-
-
-def _check_id(given: Value, token_count: int) -> None:
-    if given.metadata.value >= token_count:
-        raise FormatError(
-            path=given.metadata.key,
-            offset=given.offset,
-            expected=f"a token, 0 to {token_count - 1}",
-            found=str(given.metadata.value),
-            hint=TRAINED_WITH,
         )

@@ -491,3 +491,60 @@ def test_rows_by_which_moments_were_divided_are_not_forgotten(
     name = "optimizer.adam.second_moments"
     one, other = (np.frombuffer(tensor(read(p), name).data, "<u4") for p in (first, third))
     assert np.array_equal(np.sort(one), np.sort(other))
+
+
+def as_another_converter_wrote_it(path: Path, *dropped_keys: str) -> None:
+    gguf = read(path)
+    gguf.keys = [key for key in gguf.keys if not key.name.startswith(dropped_keys)]
+    path.write_bytes(gguf.to_bytes())
+
+
+def test_version_1_in_the_order_scratch_is_of_summed_gradients(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    """What 1.0.0 wrote does not say it; the trainers of that version and order summed."""
+    source, old = fixtures / "v1params_adam_default.bin", tmp_path / "old.gguf"
+    convert(source, old, writing=QUICK)
+    as_another_converter_wrote_it(old, "ggcp.gradients")
+    with pytest.raises(ConversionError, match="expected the batch size with which the moments"):
+        convert(old, tmp_path / "no.gguf", resume_with=ResumeWith(Order.FLASH), writing=QUICK)
+    to_flash = ResumeWith(Order.FLASH, batch=2)
+    convert(old, tmp_path / "then.gguf", resume_with=to_flash, writing=QUICK)
+    convert(source, tmp_path / "at once.gguf", resume_with=to_flash, writing=QUICK)
+    then, at_once = read(tmp_path / "then.gguf"), read(tmp_path / "at once.gguf")
+    assert then.tensors == at_once.tensors
+    assert value(then, "ggcp.gradient_rows") == value(at_once, "ggcp.gradient_rows") == 2 * 16
+    assert value(then, "ggcp.gradients") == value(at_once, "ggcp.gradients") == "mean"
+    assert verify(old, tmp_path / "then.gguf") == []
+
+
+def test_version_1_in_another_order_is_of_mean_gradients(fixtures: Path, tmp_path: Path) -> None:
+    source, old, new = fixtures / "v1_adam_one.bin", tmp_path / "old.gguf", tmp_path / "new.gguf"
+    convert(source, old, writing=QUICK)
+    as_another_converter_wrote_it(old, "ggcp.gradients")
+    said = run("convert", old, new, "--resume-with", "plain", "--eps", "1e-5", "--no-fsync")
+    assert (said.returncode, "moments" in said.stderr) == (0, False)
+    assert value(read(new), "ggcp.gradient_rows") == 1
+    assert value(read(new), "ggcp.gradients") == "mean"
+    assert verify(old, new) == []
+
+
+def test_moments_of_an_unknown_converter_are_divided_where_that_is_asked_for(
+    fixtures: Path, tmp_path: Path
+) -> None:
+    """As the script of 2023 wrote it: nothing but the trainers' own keys."""
+    source, old, new = fixtures / "v0_adam_one.bin", tmp_path / "old.gguf", tmp_path / "new.gguf"
+    convert(source, old, writing=QUICK)
+    as_another_converter_wrote_it(old, "ggcp.")
+    convert(old, new, resume_with=ResumeWith(Order.FLASH), writing=QUICK)
+    assert value(read(new), "ggcp.gradients") == "unknown"
+    assert value(read(new), "ggcp.gradient_rows") == 1
+    assert verify(old, new) == []
+    divided = tmp_path / "divided.gguf"
+    convert(old, divided, resume_with=ResumeWith(Order.FLASH, batch=2), writing=QUICK)
+    assert value(read(divided), "ggcp.gradients") == "mean"
+    assert value(read(divided), "ggcp.gradient_rows") == 32
+    assert verify(old, divided) == []
+    name = "optimizer.adam.first_moments"
+    one, other = (np.frombuffer(tensor(read(p), name).data, "<f4") for p in (new, divided))
+    assert np.array_equal((one.astype("f8") / 32).astype("f4"), other)

@@ -251,6 +251,27 @@ def test_an_id_of_no_token_is_left_out(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("token", [3, 2**32 - 2])
+def test_an_id_outside_the_vocabulary_is_left_out_with_a_warning(
+    token: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """llama.cpp: "bad special token: …, using default id"."""
+    ids = [
+        pair("tokenizer.ggml.bos_token_id", 4, struct.pack("<I", token)),
+        pair("tokenizer.ggml.padding_token_id", 4, struct.pack("<I", token)),
+        pair("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 0)),
+    ]
+    found = values(read(tmp_path, gguf(*tokenizer(*THREE), *ids), 3))
+    assert "tokenizer.ggml.padding_token_id" not in found
+    assert found["tokenizer.ggml.bos_token_id"] == 1  # llama.cpp's default
+    assert found["tokenizer.ggml.eos_token_id"] == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"tokenizer.ggml.{name}_token_id is {token}, which is no token (there are 3): left out, as "
+        "llama.cpp does"
+        for name in ("bos", "padding")
+    ]
+
+
 def test_a_llama_tokenizer_gets_the_ids_that_llama_cpp_takes_for_granted(tmp_path: Path) -> None:
     data = gguf(
         *tokenizer(*THREE),

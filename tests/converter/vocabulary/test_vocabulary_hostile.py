@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from vocabulary_files import (
     GGJT,
     GGUF,
-    NONE,
     SPECIAL,
     THREE,
     array,
@@ -330,16 +329,6 @@ DEFECTS = {
         f"tokenizer.ggml.tokens[2] at offset {START_OF_TOKENS:#x}: "
         "expected a text that no other token has, found 'a', the text of token 1; "
         "llama.cpp aborts on such a vocabulary; look for another copy of it",
-    ),
-    "special id out of range": (
-        with_key(PADDING, 4, struct.pack("<I", 3)),
-        f"{PADDING} at offset {after(PADDING):#x}: expected a token, 0 to 2, found 3; "
-        + TRAINED_WITH,
-    ),
-    "special id of almost none": (
-        with_key(BOS, 4, struct.pack("<I", NONE - 1)),
-        f"{BOS} at offset {after(BOS):#x}: expected a token, 0 to 2, found 4294967294; "
-        + TRAINED_WITH,
     ),
     "signed special id": (
         with_key(BOS, 5, struct.pack("<i", 1)),
