@@ -226,6 +226,12 @@ def _model(
             sizes.rope_dimension_count,
             sizes.head_dimension,
         )
+    if snapshot.rope is not None and snapshot.rope.scale != 1:
+        LOGGER.warning(
+            "positions are scaled by %g: exact in llama.cpp, but transformers ignores that in a "
+            "GGUF, and its results will be wrong",
+            snapshot.rope.scale,
+        )
     plan = model_plan(snapshot, choices)
     _warn_of_fallbacks(plan, outtype)
     path = output_path(path, choices.general, _element_count(plan), outtype)

@@ -67,12 +67,18 @@ def test_an_exported_model(name: str, fixtures: Path, tmp_path: Path) -> None:
     assert verify(fixtures / name, path) == []
 
 
-def test_a_rope_of_another_base_and_scale(fixtures: Path, tmp_path: Path) -> None:
+def test_a_rope_of_another_base_and_scale(
+    fixtures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     export(fixtures / TRAINING[0], tmp_path / "model.gguf", ExportOptions(), writing=QUICK)
     made = read(tmp_path / "model.gguf")
     assert value(made, "llama.rope.freq_base") == 20000
     assert value(made, "llama.rope.scaling.type") == "linear"
     assert value(made, "llama.rope.scaling.factor") == 2  # the trainer's --rope-freq-scale 0.5
+    assert (
+        "positions are scaled by 0.5: exact in llama.cpp, but transformers ignores that in a GGUF, "
+        "and its results will be wrong"
+    ) in caplog.messages
     assert value(made, "llama.attention.layer_norm_rms_epsilon") == np.float32(1e-6)
 
 

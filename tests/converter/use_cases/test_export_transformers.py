@@ -10,6 +10,8 @@ from exported import GGJT_VOCABULARY, SENTENCE, VOCABULARY, export, train, write
 from reference import llama
 from reference.checkpoint import read
 
+from converter import ExportOptions
+from converter import export as export_file
 from ggcp_schema.synthetic import Synthetic
 
 pytestmark = [
@@ -78,6 +80,16 @@ def test_the_tokenizer_loads(vocabulary: Path, fixtures: Path, tmp_path: Path) -
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2)
     tokens = tokenizer("Où ?").input_ids
     assert tokenizer.decode(tokens, skip_special_tokens=True).strip() == "Où ?"
+
+
+def test_scaled_positions_are_not_read(fixtures: Path, tmp_path: Path) -> None:
+    """Which is why export warns of them; the base is read."""
+    from transformers import AutoConfig
+
+    path = tmp_path / "model.gguf"
+    export_file(fixtures / "chk_aug23_rope.gguf", path, ExportOptions())
+    config = AutoConfig.from_pretrained(tmp_path, gguf_file=path.name)
+    assert config.rope_parameters == {"rope_theta": 20000.0, "rope_type": "default"}
 
 
 def test_a_model_that_is_called_mistral_is_refused(fixtures: Path, tmp_path: Path) -> None:
