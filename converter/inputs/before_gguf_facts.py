@@ -11,7 +11,7 @@ from converter.facts import Facts, Group, OptimizerFacts, TensorFacts
 from converter.inputs.regions import file_regions
 from converter.parts import elements
 from converter.snapshot import Counters
-from ggcp_schema import FormatError, Source, Span
+from ggcp_schema import FormatError, Source, Span, printable
 from ggcp_schema.checkpoint import ABORTED_SAVE, CHECKPOINT_FILE, MAGICLESS
 from ggcp_schema.enums import HeaderLayout, Layout, OptimizerType
 from ggcp_schema.history import (
@@ -130,7 +130,7 @@ def _tensor(path: str, record: Mapping[str, Any]) -> TensorFacts:
     whole = (b".loraA", b".loraB", b"_a.weight", b"_b.weight") if half else (b".weight",)
     return TensorFacts(
         path=path,
-        name=stored.decode("ascii", "backslashreplace"),
+        name=printable(stored.decode("ascii", "backslashreplace")),
         shape=tuple(record["shape"]),
         data=record["data"],
         name_cut=path.startswith("model.") and not stored.endswith(whole),

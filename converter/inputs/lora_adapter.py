@@ -12,7 +12,7 @@ from converter.inputs.regions import file_regions
 from converter.parts import Array
 from converter.progress import LOGGER
 from converter.snapshot import Counters, SizesOfBase, Snapshot
-from ggcp_schema import Checkpoint, Source, Span
+from ggcp_schema import Checkpoint, Source, Span, printable
 from ggcp_schema.checkpoint import CHECKPOINT_FILE
 from ggcp_schema.ggla import F16_TYPE, Pairs, pairs_of, path_of
 from ggcp_schema.history import ADAPTER_WRITERS
@@ -185,7 +185,7 @@ def _tensor(record: Mapping[str, Any]) -> TensorFacts:
     tensor, half = path_of(record["name"]) or ("", "")
     return TensorFacts(
         path=f"model.{tensor}.{half}" if half else "model.unknown",
-        name=record["name"].decode("ascii", "backslashreplace"),
+        name=printable(record["name"].decode("ascii", "backslashreplace")),
         shape=tuple(record["shape"]),
         data=record["data"],
         name_cut=False,

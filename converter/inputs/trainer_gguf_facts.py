@@ -15,7 +15,7 @@ from converter.inputs.before_gguf_facts import group, past_losses
 from converter.inputs.regions import file_regions
 from converter.layouts.tables import STATE_TENSORS, tensor_name
 from converter.snapshot import Optimizer, Snapshot
-from ggcp_schema import FormatError
+from ggcp_schema import FormatError, printable
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import GGUF_TRAINERS, gguf_writers
 from ggcp_schema.lora import Ranks
@@ -114,8 +114,8 @@ def _tensors(gguf: Gguf, snapshot: Snapshot | None) -> Iterator[TensorFacts]:
         paths |= {name: f"optimizer.state.{member}" for member, name in names.items()}
     for name, tensor in gguf.tensors.items():
         yield TensorFacts(
-            path=paths.get(name, f"model.{name}"),
-            name=name,
+            path=paths.get(name, f"model.{printable(name)}"),
+            name=printable(name),
             shape=tensor.data.shape,
             data=tensor.data,
             name_cut=False,

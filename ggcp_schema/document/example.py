@@ -18,7 +18,10 @@ from ggcp_schema.language.fields import Number
 from ggcp_schema.language.runs import AlignTo, Bytes, Shape
 from ggcp_schema.lora import Ranks
 from ggcp_schema.places import Place
+from ggcp_schema.synthetic.adapter import SyntheticAdapter
+from ggcp_schema.synthetic.base import SyntheticFile
 from ggcp_schema.synthetic.lora import SyntheticLora
+from ggcp_schema.synthetic.magicless import SyntheticMagicless
 from ggcp_schema.synthetic.training import Synthetic
 from ggcp_schema.tensor import SHORTEST_CUT_NAME, TensorData
 
@@ -37,7 +40,7 @@ class Example:
 
     title: str
     words: str
-    synthetic: Synthetic | SyntheticLora
+    synthetic: SyntheticFile
     paths: tuple[str, ...] = ()
     longest_name: int | None = None
 
@@ -135,6 +138,34 @@ EXAMPLES = (
             "optimizer.type",
         ),
     ),
+    Example(
+        "A checkpoint without a magic",
+        "Its first record's name, at 52, tells it. Nothing follows the model.",
+        SyntheticMagicless(
+            vocabulary_size=3,
+            embedding_length=2,
+            feed_forward_multiple=2,
+            head_count=1,
+            block_count=1,
+            iteration_count=5,
+        ),
+        ("training", "hyperparameters", "model.tok_embeddings", "parameter_count"),
+    ),
+    Example(
+        "A LoRA adapter",
+        "Of finetune. Every change is multiplied by lora_alpha / lora_r, here by 2.",
+        SyntheticAdapter(
+            vocabulary_size=3,
+            embedding_length=2,
+            feed_forward_length=5,
+            head_count=1,
+            block_count=1,
+            ranks=1,
+            lora_r=1,
+            lora_alpha=2,
+        ),
+        ("magic", "version", "lora_r", "lora_alpha", *(f"tensors[{i}]" for i in range(4))),
+    ),
 )
 """As small as it gets with every kind of record."""
 
@@ -192,7 +223,7 @@ def _counted(part: Any) -> Any:
         return {name: _counted(member) for name, member in part.items()}
     if isinstance(part, list):
         return [_counted(member) for member in part]
-    if isinstance(part, Iterable) and not isinstance(part, (bytes, str)):
+    if isinstance(part, Iterable) and not isinstance(part, (bytes, str, tuple)):  # a shape
         count = sum(memoryview(block).nbytes for block in part) // 4
         return [np.arange(1, count + 1, dtype="<f4").tobytes()]
     return part

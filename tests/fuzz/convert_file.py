@@ -17,16 +17,25 @@ OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 
 def seeds() -> Iterator[bytes]:
     """Inputs to start from."""
-    from fuzz.corpus import checkpoints
+    from fuzz.corpus import checkpoints, lora, real, resumable, training
 
-    return checkpoints()
+    yield from checkpoints()
+    yield from real(("chk", "model"))
+    for data in (training(), lora()):
+        yield resumable(data)
 
 
 def fresh(chance: random.Random) -> bytes:
     """A new input."""
-    from fuzz.corpus import small
+    from converter import ConversionError
+    from fuzz.corpus import resumable, small
+    from ggcp_schema import FormatError
 
-    return small(chance)
+    data = small(chance)
+    try:
+        return resumable(data) if chance.random() < 0.3 else data
+    except (FormatError, ConversionError):  # it holds no optimizer, or no GGUF can have its sizes
+        return data
 
 
 def target(data: bytes) -> None:

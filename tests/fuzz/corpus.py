@@ -10,16 +10,19 @@ import random
 import struct
 from collections.abc import Iterator
 
+from fuzz import common
 from fuzz.common import ROOT
+from fuzz.null import NullOutput
 from ggcp_schema import FormatError
-from ggcp_schema.enums import OptimizerType
+from ggcp_schema.enums import NameFamily, OptimizerType
 from ggcp_schema.order import Order
-from ggcp_schema.synthetic import Synthetic, SyntheticLora
+from ggcp_schema.synthetic import Synthetic, SyntheticAdapter, SyntheticLora, SyntheticMagicless
+from ggcp_schema.synthetic.base import SyntheticFile
 
 TYPES = (OptimizerType.ADAM, OptimizerType.LBFGS)
 
 
-def real(beginning: tuple[str, ...] = ("v0", "v1", "ggcl")) -> Iterator[bytes]:
+def real(beginning: tuple[str, ...] = ("v0", "v1", "ggc", "ggla", "pre")) -> Iterator[bytes]:
     """The fixtures whose names begin so."""
     for path in sorted((ROOT / "fixtures").iterdir()):
         if path.name.startswith(beginning):
@@ -27,33 +30,51 @@ def real(beginning: tuple[str, ...] = ("v0", "v1", "ggcl")) -> Iterator[bytes]:
             yield lzma.decompress(data) if path.suffix == ".xz" else data
 
 
-def written(made: Synthetic | SyntheticLora) -> bytes:
+def written(made: SyntheticFile) -> bytes:
     file = io.BytesIO()
     made.write(file)
     return file.getvalue()
 
 
 def small(chance: random.Random) -> bytes:
-    """A small training or LoRA checkpoint of any layout."""
-    common = {
+    """A small checkpoint or adapter of any layout."""
+    sizes = {
         "vocabulary_size": chance.choice((3, 4, 7)),
         "embedding_length": chance.choice((2, 4, 8)),
         "head_count": chance.choice((1, 2)),
         "block_count": chance.choice((0, 1, 1, 2)),
+        "seed": chance.randrange(4),
+    }
+    state = {
         "optimizer_type": chance.choice(TYPES),
         "convergence_past_count": chance.choice((0, 0, 1, 3)),
         "approx_hessian_count": chance.choice((1, 2)),
         "context_length": chance.choice((1, 16)),
         "iteration_count": chance.choice((1, 100)),
-        "seed": chance.randrange(4),
     }
+    ranks = {kind: chance.randrange(4) for kind in ("wq", "w1", "norm", "output")}
     try:
+        if chance.random() < 0.1:
+            return written(
+                SyntheticMagicless(**sizes, feed_forward_multiple=chance.choice((1, 32)))
+            )
+        if chance.random() < 0.15:
+            return written(
+                SyntheticAdapter(
+                    **sizes,
+                    feed_forward_length=chance.choice((1, 5, 6)),
+                    ranks=chance.choice((1, 2, ranks)),
+                    lora_alpha=chance.choice((0, 1, 6)),
+                    lora_r=chance.choice((1, 4)),
+                )
+            )
         if chance.random() < 0.35:
-            ranks = {kind: chance.randrange(4) for kind in ("wq", "w1", "norm", "output")}
             multiple = chance.choice((None, 4))
             return written(
                 SyntheticLora(
-                    **common,
+                    **sizes,
+                    **state,
+                    names=chance.choice(list(NameFamily)),
                     feed_forward_multiple=multiple,
                     feed_forward_length=chance.choice((1, 5, 6)),
                     ranks=chance.choice((0, 1, 2, ranks)),
@@ -62,7 +83,8 @@ def small(chance: random.Random) -> bytes:
         version = chance.choice((0, 1))
         return written(
             Synthetic(
-                **common,
+                **sizes,
+                **state,
                 feed_forward_multiple=chance.choice((1, 3, 32)),
                 rope_dimension_count=chance.choice((None, None, 2)),
                 optimizer_version=version,
@@ -118,14 +140,42 @@ def checkpoints() -> Iterator[bytes]:
                 approx_hessian_count=2,
             )
         )  # fmt: skip
+    for names in NameFamily:
+        yield written(
+            SyntheticLora(
+                vocabulary_size=3, embedding_length=4, feed_forward_length=12, head_count=1,
+                block_count=2, ranks=1, names=names,
+            )
+        )  # fmt: skip
+    for layers in (0, 1):
+        sizes = {"vocabulary_size": 3, "embedding_length": 4, "block_count": layers}
+        yield written(SyntheticMagicless(**sizes, feed_forward_multiple=4, head_count=1))
+        yield written(SyntheticAdapter(**sizes, head_count=1, feed_forward_length=12, ranks=1))
     yield training()
     yield lora()
     yield training()[:2500]
-    for magic in (b"GGUF", b"algg", b"tjgg", b"fmgg", b"lmgg", b"PK\x03\x04", b"ggcp", b"\x1f\x8b"):
+    for magic in (b"GGUF", b"tjgg", b"fmgg", b"lmgg", b"PK\x03\x04", b"ggcp", b"\x1f\x8b"):
         yield magic + training()[4:200]
     yield bytes(100)
     yield b""
     yield from real()
+
+
+def resumable(data: bytes) -> bytes:
+    """The GGUF that a checkpoint is converted to.
+
+    Raises:
+        FormatError: it is damaged.
+        ConversionError: it holds no optimizer.
+    """
+    from converter.gguf_io.writer import write
+    from converter.inputs import open_checkpoint
+    from converter.use_cases.convert import planned_conversion
+
+    output = common.file("output")
+    with open_checkpoint(common.file("input").fill(data)) as opened:
+        write(planned_conversion(opened.snapshot()), NullOutput(output))  # type: ignore[arg-type]
+    return output.content()
 
 
 def text(data: bytes) -> bytes:

@@ -167,6 +167,17 @@ def test_there_is_nothing_to_convert(fixtures: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_cannot_write_to_the_terminal(fixtures: Path, tmp_path: Path) -> None:
+    data = (fixtures / REAL[2]).read_bytes()
+    assert data[0x24:0x3B] == b"token_embd.weight.loraA"
+    path = tmp_path / "odd.bin"
+    path.write_bytes(data[:0x24] + b"\x1b]0;x\x07\r" + data[0x2B:])
+    report = inspect(path)
+    assert as_json(report)["tensors"][0]["name"] == "\\x1b]0;x\\x07\\rmbd.weight.loraA"
+    for shown in (as_text(report), as_html(report)):
+        assert not {"\x1b", "\x07", "\r"} & set(shown)
+
+
 def test_it_is_inspected(fixtures: Path) -> None:
     report = inspect(fixtures / REAL[2], stats=True)
     values = as_json(report)
