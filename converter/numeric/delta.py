@@ -18,7 +18,7 @@ from ggcp_schema import Span
 F32Array = npt.NDArray[np.float32]
 F64Array = npt.NDArray[np.float64]
 
-BLOCK_ELEMENTS = 1 << 20
+BLOCK_ELEMENTS = 1 << 19
 """How many elements of a matrix are held at once; at least one row of it, whatever its length."""
 
 _CACHED_ELEMENTS = 1 << 14
