@@ -100,8 +100,9 @@ def obeyed(said: str) -> set[str]:
 
 
 def test_no_output_holds_what_a_terminal_obeys(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # a word with a space in it is no option, but the name of an OUT
     ran = told = 0
     for arguments in lines(tmp_path):
         with contextlib.suppress(SystemExit):
