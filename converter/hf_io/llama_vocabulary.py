@@ -1,0 +1,194 @@
+"""A ``llama`` vocabulary as the files of a Hugging Face folder need it, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gguf import Keys, TokenType
+
+from converter.errors import ConversionError
+from converter.llama_tokenizer import SPECIAL_IDS, byte_text
+from converter.plan import Metadata
+from ggcp_schema.language.checks import shown
+
+ANOTHER = "give another copy of the vocabulary, or export without one"
+
+_MARKED = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
+_BYTE_TEXTS = {byte_text(byte): byte for byte in range(256)}
+
+
+@dataclass(frozen=True)
+class LlamaVocabulary:
+    """A vocabulary whose tokens have different texts, in UTF-8.
+
+    Attributes:
+        texts: of the tokens, by id, with U+2581 for a space and ``<0xXX>`` for a byte. A token
+            without text has llama.cpp's name for it, ``[EMPTY_id]``.
+        scores: float32, by id; a merge with a higher one goes first.
+        types: ``TokenType``, by id.
+        unknown: the id of the unknown token.
+        begin: the id of the begin of text, or None.
+        end: the id of the end of text, or None.
+        padding: the id of the token for padding, or None.
+        adds_begin: whether a text begins with ``begin``.
+        adds_end: whether it ends with ``end``.
+        adds_space: whether a space is put before a text.
+        has_bytes: whether there is a token for each byte; otherwise there is none for any.
+    """
+
+    texts: Sequence[str]
+    scores: npt.NDArray[np.float32]
+    types: Sequence[int]
+    unknown: int
+    begin: int | None
+    end: int | None
+    padding: int | None
+    adds_begin: bool
+    adds_end: bool
+    adds_space: bool
+    has_bytes: bool
+
+    def marked(self) -> list[int]:
+        """Return the tokens that are cut out of a text before anything is merged."""
+        return [token for token, kind in enumerate(self.types) if kind in _MARKED]
+
+    def is_special(self, token: int) -> bool:
+        """Return whether a token stands for no text."""
+        return self.types[token] in (TokenType.UNKNOWN, TokenType.CONTROL)
+
+
+def llama_vocabulary(metadata: Iterable[Metadata], file: str) -> LlamaVocabulary:
+    """Return the vocabulary among the keys ``tokenizer.ggml.*`` of a GGUF.
+
+    What the keys do not say is as in llama.cpp: the ids 1, 2 and 0 for begin and end of text and
+    the unknown token, begin of text before each text, no end behind it, a space before it.
+
+    Args:
+        metadata: the keys; others are ignored.
+        file: where they are from, for errors.
+
+    Raises:
+        ConversionError: it is no ``llama`` vocabulary, or one that the files cannot express.
+    """
+    return _Checked({entry.key: entry.value for entry in metadata}, file).vocabulary()
+
+
+class _Checked:
+    """The values of the keys, each checked on its way out."""
+
+    def __init__(self, values: Mapping[str, Any], file: str) -> None:
+        self.values = values
+        self.file = file
+
+    def error(self, where: str, expected: str, found: str, hint: str = ANOTHER) -> ConversionError:
+        return ConversionError(self.file, expected=f"{expected} ({where})", found=found, hint=hint)
+
+    def vocabulary(self) -> LlamaVocabulary:
+        model = self.values.get(Keys.Tokenizer.MODEL)
+        if model != "llama":
+            raise self.error(
+                Keys.Tokenizer.MODEL,
+                "a llama tokenizer, as the trainers used",
+                "none" if model is None else shown(str(model).encode()),
+            )
+        texts = self.texts()
+        scores = self.numbers(Keys.Tokenizer.SCORES, "<f4", len(texts))
+        types = self.numbers(Keys.Tokenizer.TOKEN_TYPE, "<i4", len(texts)).tolist()
+        self.check_scores(scores)
+        self.check_types(types)
+        return LlamaVocabulary(
+            texts=texts,
+            scores=scores,
+            types=types,
+            unknown=self.unknown(types),
+            begin=self.token(Keys.Tokenizer.BOS_ID, len(texts)),
+            end=self.token(Keys.Tokenizer.EOS_ID, len(texts)),
+            padding=self.token(Keys.Tokenizer.PAD_ID, len(texts)),
+            adds_begin=bool(self.values.get(Keys.Tokenizer.ADD_BOS, True)),
+            adds_end=bool(self.values.get(Keys.Tokenizer.ADD_EOS, False)),
+            adds_space=bool(self.values.get(Keys.Tokenizer.ADD_PREFIX, True)),
+            has_bytes=self.has_bytes(texts, types),
+        )
+
+    def texts(self) -> list[str]:
+        key = Keys.Tokenizer.LIST
+        texts: list[str] = []
+        ids: dict[str, int] = {}
+        for token, raw in enumerate(self.values.get(key, ())):
+            try:
+                text = raw.decode() or f"[EMPTY_{token}]"
+            except UnicodeDecodeError as error:
+                raise self.error(f"{key}[{token}]", "UTF-8", shown(raw)) from error
+            if ids.setdefault(text, token) != token:
+                raise self.error(
+                    f"{key}[{token}]",
+                    "a text that no other token has",
+                    f"{shown(text.encode())}, the text of token {ids[text]}",
+                )
+            texts.append(text)
+        if not texts:
+            raise self.error(key, "tokens", "none")
+        return texts
+
+    def numbers(self, key: str, dtype: str, count: int) -> npt.NDArray[Any]:
+        numbers = np.asarray(self.values.get(key, ()), dtype)
+        if len(numbers) != count:
+            raise self.error(
+                key,
+                f"{count} elements, one for each token",
+                str(len(numbers)) if key in self.values else "no such key",
+            )
+        return numbers
+
+    def check_scores(self, scores: npt.NDArray[np.float32]) -> None:
+        wrong = np.flatnonzero(np.isnan(scores))
+        if wrong.size:
+            raise self.error(f"{Keys.Tokenizer.SCORES}[{wrong[0]}]", "a number", "NaN")
+
+    def check_types(self, types: Sequence[int]) -> None:
+        for token, kind in enumerate(types):
+            if kind not in list(TokenType):
+                raise self.error(
+                    f"{Keys.Tokenizer.TOKEN_TYPE}[{token}]", "a token type, 1 to 6", str(kind)
+                )
+
+    def has_bytes(self, texts: Sequence[str], types: Sequence[int]) -> bool:
+        found = 0
+        for token, (text, kind) in enumerate(zip(texts, types, strict=True)):
+            if (text in _BYTE_TEXTS) != (kind == TokenType.BYTE):
+                raise self.error(
+                    f"{Keys.Tokenizer.TOKEN_TYPE}[{token}]",
+                    "type 6 for the tokens <0x00> to <0xFF>, and for no others",
+                    f"{kind} for {shown(text.encode())}",
+                )
+            found += kind == TokenType.BYTE
+        if found not in (0, len(_BYTE_TEXTS)):
+            missing = next(text for text in _BYTE_TEXTS if text not in texts)
+            raise self.error(
+                Keys.Tokenizer.LIST, "a token for each byte, or for none", f"none for {missing}"
+            )
+        return found > 0
+
+    def token(self, key: str, count: int) -> int | None:
+        token: int | None = self.values.get(key, SPECIAL_IDS.get(key))
+        if key in self.values and token is not None and token >= count:
+            raise self.error(key, f"a token, 0 to {count - 1}", str(token))
+        return None if token is None or token >= count else token
+
+    def unknown(self, types: Sequence[int]) -> int:
+        key = Keys.Tokenizer.UNK_ID
+        token = self.token(key, len(types))
+        unknown = [token for token, kind in enumerate(types) if kind == TokenType.UNKNOWN]
+        if unknown == [token]:
+            return unknown[0]
+        if not unknown and token is not None and types[token] == TokenType.CONTROL:
+            return token
+        raise self.error(
+            key,
+            "one unknown token, of type 2",
+            f"token {token} by its key, and {unknown[:3] or 'none'} by type",
+        )
