@@ -15,10 +15,25 @@ from converter.llama_tokenizer import SPECIAL_IDS, byte_text
 from converter.plan import Metadata
 from ggcp_schema.language.checks import shown
 
-ANOTHER = "give another copy of the vocabulary, or export without one"
+_HINT = "give another copy of the vocabulary, or export without one"
 
 _MARKED = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
 _BYTE_TEXTS = {byte_text(byte): byte for byte in range(256)}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Makes the error that says why no faithful tokenizer can be written.
+
+    Attributes:
+        file: where the vocabulary is from.
+    """
+
+    file: str
+
+    def __call__(self, where: str, expected: str, found: str) -> ConversionError:
+        """Return the error about a key of the GGUF, or an element of it."""
+        return ConversionError(self.file, expected=f"{expected} ({where})", found=found, hint=_HINT)
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,7 @@ class LlamaVocabulary:
         return self.types[token] in (TokenType.UNKNOWN, TokenType.CONTROL)
 
 
-def llama_vocabulary(metadata: Iterable[Metadata], file: str) -> LlamaVocabulary:
+def llama_vocabulary(metadata: Iterable[Metadata], refusal: Refusal) -> LlamaVocabulary:
     """Return the vocabulary among the keys ``tokenizer.ggml.*`` of a GGUF.
 
     What the keys do not say is as in llama.cpp: the ids 1, 2 and 0 for begin and end of text and
@@ -69,28 +84,25 @@ def llama_vocabulary(metadata: Iterable[Metadata], file: str) -> LlamaVocabulary
 
     Args:
         metadata: the keys; others are ignored.
-        file: where they are from, for errors.
+        refusal: makes the errors.
 
     Raises:
         ConversionError: it is no ``llama`` vocabulary, or one that the files cannot express.
     """
-    return _Checked({entry.key: entry.value for entry in metadata}, file).vocabulary()
+    return _Checked({entry.key: entry.value for entry in metadata}, refusal).vocabulary()
 
 
 class _Checked:
     """The values of the keys, each checked on its way out."""
 
-    def __init__(self, values: Mapping[str, Any], file: str) -> None:
+    def __init__(self, values: Mapping[str, Any], refusal: Refusal) -> None:
         self.values = values
-        self.file = file
-
-    def error(self, where: str, expected: str, found: str, hint: str = ANOTHER) -> ConversionError:
-        return ConversionError(self.file, expected=f"{expected} ({where})", found=found, hint=hint)
+        self.refusal = refusal
 
     def vocabulary(self) -> LlamaVocabulary:
         model = self.values.get(Keys.Tokenizer.MODEL)
         if model != "llama":
-            raise self.error(
+            raise self.refusal(
                 Keys.Tokenizer.MODEL,
                 "a llama tokenizer, as the trainers used",
                 "none" if model is None else shown(str(model).encode()),
@@ -122,22 +134,22 @@ class _Checked:
             try:
                 text = raw.decode() or f"[EMPTY_{token}]"
             except UnicodeDecodeError as error:
-                raise self.error(f"{key}[{token}]", "UTF-8", shown(raw)) from error
+                raise self.refusal(f"{key}[{token}]", "UTF-8", shown(raw)) from error
             if ids.setdefault(text, token) != token:
-                raise self.error(
+                raise self.refusal(
                     f"{key}[{token}]",
                     "a text that no other token has",
                     f"{shown(text.encode())}, the text of token {ids[text]}",
                 )
             texts.append(text)
         if not texts:
-            raise self.error(key, "tokens", "none")
+            raise self.refusal(key, "tokens", "none")
         return texts
 
     def numbers(self, key: str, dtype: str, count: int) -> npt.NDArray[Any]:
         numbers = np.asarray(self.values.get(key, ()), dtype)
         if len(numbers) != count:
-            raise self.error(
+            raise self.refusal(
                 key,
                 f"{count} elements, one for each token",
                 str(len(numbers)) if key in self.values else "no such key",
@@ -147,12 +159,12 @@ class _Checked:
     def check_scores(self, scores: npt.NDArray[np.float32]) -> None:
         wrong = np.flatnonzero(np.isnan(scores))
         if wrong.size:
-            raise self.error(f"{Keys.Tokenizer.SCORES}[{wrong[0]}]", "a number", "NaN")
+            raise self.refusal(f"{Keys.Tokenizer.SCORES}[{wrong[0]}]", "a number", "NaN")
 
     def check_types(self, types: Sequence[int]) -> None:
         for token, kind in enumerate(types):
             if kind not in list(TokenType):
-                raise self.error(
+                raise self.refusal(
                     f"{Keys.Tokenizer.TOKEN_TYPE}[{token}]", "a token type, 1 to 6", str(kind)
                 )
 
@@ -160,7 +172,7 @@ class _Checked:
         found = 0
         for token, (text, kind) in enumerate(zip(texts, types, strict=True)):
             if (text in _BYTE_TEXTS) != (kind == TokenType.BYTE):
-                raise self.error(
+                raise self.refusal(
                     f"{Keys.Tokenizer.TOKEN_TYPE}[{token}]",
                     "type 6 for the tokens <0x00> to <0xFF>, and for no others",
                     f"{kind} for {shown(text.encode())}",
@@ -168,7 +180,7 @@ class _Checked:
             found += kind == TokenType.BYTE
         if found not in (0, len(_BYTE_TEXTS)):
             missing = next(text for text in _BYTE_TEXTS if text not in texts)
-            raise self.error(
+            raise self.refusal(
                 Keys.Tokenizer.LIST, "a token for each byte, or for none", f"none for {missing}"
             )
         return found > 0
@@ -176,7 +188,7 @@ class _Checked:
     def token(self, key: str, count: int) -> int | None:
         token: int | None = self.values.get(key, SPECIAL_IDS.get(key))
         if key in self.values and token is not None and token >= count:
-            raise self.error(key, f"a token, 0 to {count - 1}", str(token))
+            raise self.refusal(key, f"a token, 0 to {count - 1}", str(token))
         return None if token is None or token >= count else token
 
     def unknown(self, types: Sequence[int]) -> int:
@@ -187,7 +199,7 @@ class _Checked:
             return unknown[0]
         if not unknown and token is not None and types[token] == TokenType.CONTROL:
             return token
-        raise self.error(
+        raise self.refusal(
             key,
             "one unknown token, of type 2",
             f"token {token} by its key, and {unknown[:3] or 'none'} by type",

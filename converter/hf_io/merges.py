@@ -1,84 +1,88 @@
 """The merges of a ``llama`` vocabulary, which ``tokenizer.json`` lists and a GGUF does not.
 
-llama.cpp merges two neighbours if their texts make up a token, the one with the highest score
-first. ``tokenizers`` looks up the pair in a list instead, and the first in it goes first.
+llama.cpp (``llm_tokenizer_spm_session``) merges two neighbours if their texts make up a token: that
+with the highest score first, the leftmost of those with the same score. ``tokenizers`` looks up the
+pair in a list instead; that which stands first goes first, the leftmost if it is there twice.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
 from gguf import Keys, TokenType
 
-from converter.errors import ConversionError
-from converter.hf_io.llama_vocabulary import ANOTHER, LlamaVocabulary
+from converter.hf_io.llama_vocabulary import LlamaVocabulary, Refusal
 from converter.llama_tokenizer import SPACE
 from ggcp_schema.language.checks import shown
 
 MOST_WORK = 1 << 31
-"""How many characters may be looked at, 64 for each place where a token could be divided.
+"""How many characters may be looked at, and 64 for each place where a token may be divided.
 
-A vocabulary of 256,000 tokens takes a tenth of it, and this a few seconds.
+LLaMA's 32,000 tokens take a hundredth of it, and all of it takes some seconds.
 """
 
 MOST_MERGE_BYTES = 1 << 28
-"""Memory that the merges may take: for each, 64 bytes and 4 for a character of its token."""
+"""Memory that the merges may take: for each, 64 bytes and 4 for each character of its token.
+
+LLaMA's take five million.
+"""
 
 _STEP = 64
+_TWICE = re.compile(r"(.)\1", re.DOTALL)
 
 
-def merges(vocabulary: LlamaVocabulary, file: str) -> list[tuple[str, str]]:
-    """Return all pairs of tokens that make up a token, the one that goes first first.
+def merges(vocabulary: LlamaVocabulary, refusal: Refusal) -> list[tuple[str, str]]:
+    """Return all pairs of tokens that make up a token, that which goes first in front.
 
-    They are ordered by the token's score, then its id, then where it is divided. Time is bounded:
-    a token is divided only where both halves have a length that some token has, so that one far
-    longer than all others costs nothing.
+    They are ordered by score, then length (which matters for ``Ties`` only), then id of the token,
+    then where it is divided. Time is bounded: a token is divided only where both parts have a
+    length that some token has, so that one far longer than all others costs nothing.
 
     Tokens of the types UNKNOWN, CONTROL and USER_DEFINED are cut out of a text before it is merged,
-    and have no merges; those with U+2581 do, for a text may have a space in its place.
+    and have no merges; those with U+2581 do, since a text may have a space in its place.
 
     Args:
         vocabulary: the vocabulary.
-        file: where it is from, for errors.
+        refusal: makes the errors.
 
     Raises:
-        ConversionError: no list of merges does what llama.cpp does: two tokens have the same score
-            (there the leftmost goes first, whichever it is), or a character that is not a token is
-            merged. Or the texts are too many or too long.
+        ConversionError: no list of merges does what llama.cpp does: two tokens have the same score,
+            or a character that is no token is merged. Or the texts are too many or too long.
     """
-    return list(_Merges(vocabulary, file))
+    return list(_Merges(vocabulary, refusal))
 
 
 class _Merges:
-    def __init__(self, vocabulary: LlamaVocabulary, file: str) -> None:
+    def __init__(self, vocabulary: LlamaVocabulary, refusal: Refusal) -> None:
         self.texts = vocabulary.texts
         self.scores = vocabulary.scores
-        self.file = file
-        self.ids = {text: token for token, text in enumerate(self.texts)}
-        types = vocabulary.types
-        self.merged = {t: t for i, t in enumerate(self.texts) if _is_merged(t, types[i])}
+        self.refusal = refusal
+        self.all = frozenset(self.texts)
+        kinds = zip(self.texts, vocabulary.types, strict=True)
+        # Each by itself: pairs share these texts, instead of holding copies.
+        self.merged = {text: text for text, kind in kinds if _is_merged(text, kind)}
         self.lengths = sorted({1, *map(len, self.merged)})
         self.known_lengths = frozenset(self.lengths)
-        self.work = self.bytes = 0
+        self.work = self.memory = 0
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         before: int | None = None
-        for token in np.argsort(-self.scores, kind="stable").tolist():
+        ties = []
+        for token in np.lexsort(([-len(text) for text in self.texts], -self.scores)).tolist():
             if self.texts[token] not in self.merged:
                 continue
             pairs = self.divided(token)
             if not pairs:
                 continue
             if before is not None and self.scores[before] == self.scores[token]:
-                raise self.error(
-                    Keys.Tokenizer.SCORES,
-                    "another score for each token that others are merged into",
-                    f"{self.scores[token]} for the tokens {before} and {token}",
-                )
+                ties.append((before, token))
             before = token
             yield from pairs
+        if ties:
+            self.check_ties(ties)
 
     def divided(self, token: int) -> list[tuple[str, str]]:
         """Return the pairs that make up a token."""
@@ -95,7 +99,7 @@ class _Merges:
                 pairs.append((merged[left], merged[right]))
             elif self.is_symbol(left) and self.is_symbol(right):
                 missing = left if self.is_missing(left) else right
-                raise self.error(
+                raise self.refusal(
                     f"{Keys.Tokenizer.LIST}[{token}]",
                     "a text of characters that are tokens themselves",
                     f"{shown(text.encode())}, and no token {shown(missing.encode())}",
@@ -108,25 +112,50 @@ class _Merges:
         return text in self.merged or self.is_missing(text)
 
     def is_missing(self, text: str) -> bool:
-        return len(text) == 1 and text not in self.ids
+        return len(text) == 1 and text not in self.all
 
     def count(self, token: int, work: int = 0, memory: int = 0) -> None:
         self.work += work
-        self.bytes += memory
-        if self.work > MOST_WORK or self.bytes > MOST_MERGE_BYTES:
-            raise self.error(
+        self.memory += memory
+        if self.work > MOST_WORK or self.memory > MOST_MERGE_BYTES:
+            raise self.refusal(
                 f"{Keys.Tokenizer.LIST}[{token}]",
                 "tokens of a few characters, as a vocabulary has",
                 "too many ways to merge them",
             )
 
-    def error(self, where: str, expected: str, found: str) -> ConversionError:
-        return ConversionError(
-            self.file, expected=f"{expected} ({where})", found=found, hint=ANOTHER
-        )
+    def check_ties(self, ties: list[tuple[int, int]]) -> None:
+        """Make sure that tokens with the same score are merged as if the leftmost went first.
+
+        LLaMA's tokens of two to sixteen spaces all have the same score. There the leftmost grows
+        as long as it can, and so does that which makes the longest token. It holds if nothing else
+        is merged within such a run: all tokens of a character repeated have the score, and no other
+        token has the character twice in a row.
+        """
+        scores: dict[str, set[float]] = {}
+        mixed: set[str] = set()
+        for text, score in zip(self.texts, self.scores.tolist(), strict=True):
+            if text in self.merged and len(text) > 1:
+                if _is_run(text):
+                    scores.setdefault(text[0], set()).add(score)
+                else:
+                    mixed.update(_TWICE.findall(text))
+        for pair in ties:
+            for text in (self.texts[token] for token in pair):
+                if not _is_run(text) or len(scores[text[0]]) > 1 or text[0] in mixed:
+                    raise self.refusal(
+                        Keys.Tokenizer.SCORES,
+                        "another score for each token that others are merged into",
+                        f"{self.scores[pair[0]]:g} for the tokens {pair[0]} and {pair[1]}",
+                    )
 
 
 def _is_merged(text: str, kind: int) -> bool:
     if kind == TokenType.BYTE or " " in text:
         return False
     return kind in (TokenType.NORMAL, TokenType.UNUSED) or SPACE in text
+
+
+def _is_run(text: str) -> bool:
+    """Return whether a text is one character repeated."""
+    return text.count(text[0]) == len(text)

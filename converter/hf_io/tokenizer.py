@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from converter.hf_io.llama_vocabulary import LlamaVocabulary, llama_vocabulary
+from converter.hf_io.llama_vocabulary import LlamaVocabulary, Refusal, llama_vocabulary
 from converter.hf_io.merges import merges
 from converter.hf_io.sentencepiece_model import sentencepiece_model
 from converter.llama_tokenizer import SPACE
@@ -35,9 +35,10 @@ def tokenizer_files(metadata: Iterable[Metadata], file: str = "tokenizer.json") 
             merged into have the same score; only some bytes have tokens; there is not one unknown
             token; or the texts are too many or too long.
     """
-    vocabulary = llama_vocabulary(metadata, file)
+    refusal = Refusal(file)
+    vocabulary = llama_vocabulary(metadata, refusal)
     return {
-        "tokenizer.json": _json(_tokenizer(vocabulary, merges(vocabulary, file))),
+        "tokenizer.json": _json(_tokenizer(vocabulary, merges(vocabulary, refusal))),
         "tokenizer_config.json": _json(_tokenizer_config(vocabulary), indent=2),
         "tokenizer.model": sentencepiece_model(vocabulary),
     }
