@@ -108,13 +108,10 @@ class _Checked:
                 "none" if model is None else shown(str(model).encode()),
             )
         texts = self.texts()
-        scores = self.numbers(Keys.Tokenizer.SCORES, "<f4", len(texts))
-        types = self.numbers(Keys.Tokenizer.TOKEN_TYPE, "<i4", len(texts)).tolist()
-        self.check_scores(scores)
-        self.check_types(types)
+        types = self.types(len(texts))
         return LlamaVocabulary(
             texts=texts,
-            scores=scores,
+            scores=self.scores(len(texts)),
             types=types,
             unknown=self.unknown(types),
             begin=self.token(Keys.Tokenizer.BOS_ID, len(texts)),
@@ -156,17 +153,20 @@ class _Checked:
             )
         return numbers
 
-    def check_scores(self, scores: npt.NDArray[np.float32]) -> None:
-        wrong = np.flatnonzero(np.isnan(scores))
-        if wrong.size:
-            raise self.refusal(f"{Keys.Tokenizer.SCORES}[{wrong[0]}]", "a number", "NaN")
+    def scores(self, count: int) -> npt.NDArray[np.float32]:
+        key = Keys.Tokenizer.SCORES
+        scores = self.numbers(key, "<f4", count)
+        for token in np.flatnonzero(np.isnan(scores))[:1]:
+            raise self.refusal(f"{key}[{token}]", "a number", "NaN")
+        return scores
 
-    def check_types(self, types: Sequence[int]) -> None:
-        for token, kind in enumerate(types):
-            if kind not in list(TokenType):
-                raise self.refusal(
-                    f"{Keys.Tokenizer.TOKEN_TYPE}[{token}]", "a token type, 1 to 6", str(kind)
-                )
+    def types(self, count: int) -> list[int]:
+        key = Keys.Tokenizer.TOKEN_TYPE
+        types = self.numbers(key, "<i4", count)
+        for token in np.flatnonzero(~np.isin(types, list(TokenType)))[:1]:
+            raise self.refusal(f"{key}[{token}]", "a token type, 1 to 6", str(types[token]))
+        kinds: list[int] = types.tolist()
+        return kinds
 
     def has_bytes(self, texts: Sequence[str], types: Sequence[int]) -> bool:
         found = 0
@@ -202,5 +202,5 @@ class _Checked:
         raise self.refusal(
             key,
             "one unknown token, of type 2",
-            f"token {token} by its key, and {unknown[:3] or 'none'} by type",
+            f"token {token} by its key, and by type {', '.join(map(str, unknown[:3])) or 'none'}",
         )

@@ -21,7 +21,7 @@ from ggcp_schema.language.checks import shown
 MOST_WORK = 1 << 31
 """How many characters may be looked at, and 64 for each place where a token may be divided.
 
-LLaMA's 32,000 tokens take a hundredth of it, and all of it takes some seconds.
+LLaMA's 32,000 tokens take a two-hundredth of it, and all of it takes some seconds.
 """
 
 MOST_MERGE_BYTES = 1 << 28
@@ -71,7 +71,8 @@ class _Merges:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         before: int | None = None
         ties = []
-        for token in np.lexsort(([-len(text) for text in self.texts], -self.scores)).tolist():
+        lengths = np.array([len(text) for text in self.texts])
+        for token in np.lexsort((-lengths, -self.scores)).tolist():
             if self.texts[token] not in self.merged:
                 continue
             pairs = self.divided(token)

@@ -49,9 +49,9 @@ def _trainer_spec(vocabulary: LlamaVocabulary) -> bytes:
         (TrainerSpec.PADDING_ID, TrainerSpec.PADDING_TEXT, vocabulary.padding),
     )
     ids = (number(field, -1 if token is None else token) for field, _, token in special)
-    # SentencePiece finds the ids by these texts; an empty one is found nowhere.
+    # The package finds the ids by these texts: only control tokens, so the unknown token is none.
     texts = (
-        delimited(field, b"" if token is None else vocabulary.texts[token].encode())
+        delimited(field, vocabulary.texts[vocabulary.unknown if token is None else token].encode())
         for _, field, token in special
     )
     return b"".join(

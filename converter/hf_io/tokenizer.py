@@ -164,6 +164,9 @@ def _tokenizer_config(vocabulary: LlamaVocabulary) -> dict[str, Any]:
         "tokenizer_class": "PreTrainedTokenizerFast",
         # A token that is named here is found in a text; one that is not marked must not be.
         **{name: vocabulary.texts[token] for name, token in named.items() if token in marked},
+        # What convert_hf_to_gguf.py takes for granted otherwise.
+        **({} if vocabulary.adds_begin else {"add_bos_token": False}),
+        **({} if vocabulary.adds_space else {"add_prefix_space": False}),
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }
