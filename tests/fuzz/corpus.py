@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import lzma
 import random
 import struct
 from collections.abc import Iterator
+
+from real_files import unpacked
 
 from fuzz.common import ROOT
 from ggcp_schema import FormatError
@@ -23,8 +24,7 @@ def real(beginning: tuple[str, ...] = ("v0", "v1", "ggcl")) -> Iterator[bytes]:
     """The fixtures whose names begin so."""
     for path in sorted((ROOT / "fixtures").iterdir()):
         if path.name.startswith(beginning):
-            data = path.read_bytes()
-            yield lzma.decompress(data) if path.suffix == ".xz" else data
+            yield from (data for _, data in unpacked(path))
 
 
 def written(made: Synthetic | SyntheticLora) -> bytes:
