@@ -25,9 +25,8 @@ Array = npt.NDArray[np.float32]
 
 # Each complete real file: the order in it, and n_ctx · n_batch where its gradients are sums.
 REAL = {
-    "v0_adam_11layers.bin": ("scratch", 16),
+    "ggcp_42d9b4cfc_11layers.bin": ("plain", 16),
     "v0_adam_one.bin": ("scratch", 32),
-    "v0_adam_past3_patched.bin": ("scratch", 32),
     "v0_lbfgs_patched.bin": ("scratch", 1),
     "v1_adam_one.bin": ("flash", 1),
     "v1_adam_one_noflash.bin": ("plain", 1),

@@ -28,9 +28,8 @@ from ggcp_schema import FormatError, Source, Span, parse
 from ggcp_schema.synthetic import Synthetic
 
 REAL = [
+    "ggcp_42d9b4cfc_11layers",
     "v0_adam_one",
-    "v0_adam_11layers",
-    "v0_adam_past3_patched",
     "v0_lbfgs_patched",
     "v1_adam_one",
     "v1_adam_one_noflash",
@@ -44,10 +43,9 @@ every_real_file = pytest.mark.parametrize("name", REAL)
 
 # fmt: off
 ORDERS = {
-    "v0_adam_one": "scratch", "v0_adam_11layers": "scratch", "v0_adam_past3_patched": "scratch",
-    "v0_lbfgs_patched": "scratch", "v1_adam_one": "flash", "v1_adam_one_noflash": "plain",
-    "v1_adam_past3": "flash", "v1_lbfgs": "flash", "v1params_adam_default": "scratch",
-    "ggcl_v1_adam_1a5f0a30e": "flash",
+    "ggcp_42d9b4cfc_11layers": "plain", "v0_adam_one": "scratch", "v0_lbfgs_patched": "scratch",
+    "v1_adam_one": "flash", "v1_adam_one_noflash": "plain", "v1_adam_past3": "flash",
+    "v1_lbfgs": "flash", "v1params_adam_default": "scratch", "ggcl_v1_adam_1a5f0a30e": "flash",
 }
 HYPERPARAMETERS = {
     "vocabulary_size": "n_vocab", "embedding_length": "n_embd", "feed_forward_multiple": "n_mult",
@@ -142,8 +140,9 @@ def test_the_tensors_of_a_real_file(name: str, fixtures: Path) -> None:
     path = fixtures / f"{name}.bin"
     data = path.read_bytes()
     tensors = as_json(inspect(path))["tensors"]
-    for (stored, array), tensor in zip(arrays(read(path)), tensors, strict=True):
-        assert tensor["name"] == stored
+    longest_name = 31 if "42d9b4cfc" in name else None  # the trainers of its day cut them
+    for (whole_name, array), tensor in zip(arrays(read(path)), tensors, strict=True):
+        assert tensor["name"] == whole_name[:longest_name]
         assert tensor["statistics"] is None
         assert tensor["shape"] == (list(array.shape[::-1]) if array.size else [])
         run_of_bytes = data[tensor["offset"] : tensor["offset"] + tensor["bytes"]]
@@ -317,12 +316,13 @@ def test_the_structure_of_the_json_is_stable(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize(("done", "losses"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (8, [3, 1, 2])])
 def test_past_losses_are_put_in_the_order_of_time(
-    done: int, losses: list[float], tmp_path: Path
+    done: int, losses: list[float], version: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "past.bin"
-    made = checkpoint(1, past=3)
+    made = checkpoint(version, past=3)
     path.write_bytes(made.with_number("optimizer.iteration_count", done))
     report = inspect(path)
     assert report.optimizer is not None
@@ -503,7 +503,7 @@ class TestNotes:
     def test_losses_of_version_0_are_no_means(self, fixtures: Path) -> None:
         for name in REAL:
             notes = " ".join(as_json(inspect(fixtures / f"{name}.bin"))["notes"])
-            assert ("no mean losses" in notes) == name.startswith("v0_"), name
+            assert ("no mean losses" in notes) == name.startswith(("v0_", "ggcp_")), name
 
     def test_a_lora_without_multiple(self, fixtures: Path, tmp_path: Path) -> None:
         data = (fixtures / "ggcl_v1_adam_1a5f0a30e.bin").read_bytes()

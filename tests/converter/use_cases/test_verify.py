@@ -18,7 +18,7 @@ from converter.use_cases.convert import convert
 from converter.use_cases.verify import verify
 from ggcp_schema import FormatError
 
-FIXTURES = ["v0_adam_one.bin", "v1_lbfgs.bin", "v0_adam_past3_patched.bin"]
+FIXTURES = ["v0_adam_one.bin", "v1_lbfgs.bin", "v1_adam_past3.bin"]
 
 
 @pytest.fixture(scope="module")
