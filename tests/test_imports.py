@@ -26,10 +26,10 @@ ggcp_schema.synthetic
 ggcp_schema.document
 ggcp_schema
 converter.roles converter.version converter.errors converter.progress converter.parts
-converter.plan
+converter.plan converter.llama_tokenizer
 converter.snapshot converter.facts
 converter.disk converter.numeric
-converter.gguf_io
+converter.gguf_io converter.hf_io
 converter.layouts converter.resume converter.vocabulary
 converter.inputs converter.report
 converter.use_cases

@@ -11,12 +11,11 @@ import numpy as np
 from construct import Construct, Container
 from gguf import TokenType
 
+from converter.llama_tokenizer import SPACE, SPECIAL_IDS, byte_text
 from converter.vocabulary.model import (
     BEGIN_TEXT,
     END_TEXT,
     MOST_TOKENS,
-    SPACE,
-    SPECIAL_IDS,
     TOO_LARGE,
     UNKNOWN_TEXT,
     WHOLE,
@@ -150,5 +149,5 @@ def _mapped(token: int, text: bytes) -> tuple[bytes, TokenType]:
     if not text:
         return text, TokenType.CONTROL
     if token in _BYTE_IDS and len(text) == 1:
-        return b"<0x%02X>" % text[0], TokenType.BYTE
-    return text.replace(b" ", SPACE), TokenType.NORMAL
+        return byte_text(text[0]).encode(), TokenType.BYTE
+    return text.replace(b" ", SPACE.encode()), TokenType.NORMAL

@@ -11,10 +11,10 @@ import numpy as np
 from gguf import Keys
 
 from converter.gguf_io.reader import Value
+from converter.llama_tokenizer import SPECIAL_IDS
 from converter.plan import Metadata
 from converter.progress import LOGGER
 from converter.vocabulary.model import (
-    SPECIAL_IDS,
     TRAINED_WITH,
     Vocabulary,
     require_distinct,

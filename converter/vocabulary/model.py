@@ -25,12 +25,6 @@ WHOLE = Limit(MOST_HEAD_BYTES, "a vocabulary", TOO_LARGE)
 
 UNKNOWN_TEXT, BEGIN_TEXT, END_TEXT = b"<unk>", b"<s>", b"</s>"
 
-SPACE = "\u2581".encode()
-"""What stands for a space in the tokens of a ``llama`` tokenizer."""
-
-SPECIAL_IDS = {Keys.Tokenizer.BOS_ID: 1, Keys.Tokenizer.EOS_ID: 2, Keys.Tokenizer.UNK_ID: 0}
-"""The ids of the ``llama`` tokenizer (llama.cpp 44c117f41, ``llm_load_vocab``: the defaults)."""
-
 
 @dataclass(frozen=True)
 class Vocabulary:

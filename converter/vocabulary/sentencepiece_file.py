@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from gguf import Keys, TokenType
 
+from converter.hf_io.protobuf import Model, Piece, WireType
 from converter.vocabulary.model import (
     WHOLE,
     Vocabulary,
@@ -23,11 +24,7 @@ from ggcp_schema import FormatError, Source
 FIRST_BYTE = b"\n"
 """A model is a protocol buffer (``ModelProto``) that starts with field 1, its pieces."""
 
-_PIECES = 1  # sentencepiece_model.proto: ModelProto.pieces
-_TYPE = 3  # ModelProto.SentencePiece.type; its numbers are those of GGUF, NORMAL is the default
-
-_VARINT, _DELIMITED = 0, 2
-_FIXED_SIZES = {1: 8, 5: 4}
+_FIXED_SIZES: dict[int, int] = {WireType.FIXED64: 8, WireType.FIXED32: 4}
 
 
 def read(source: Source, token_count: int) -> Vocabulary:
@@ -67,7 +64,7 @@ def read(source: Source, token_count: int) -> Vocabulary:
         Keys.Tokenizer.UNK_ID: processor.unk_id(),
         Keys.Tokenizer.PAD_ID: processor.pad_id(),
     }
-    types = [_type(piece) for number, piece in _fields(model) if number == _PIECES]
+    types = [_type(piece) for number, piece in _fields(model) if number == Model.PIECES]
     if len(types) != count:
         raise FormatError(
             offset=0,
@@ -85,8 +82,8 @@ def read(source: Source, token_count: int) -> Vocabulary:
 
 
 def _type(piece: int | bytes) -> TokenType:
-    """Return what a piece is; the package does not tell which ones the user defined."""
-    kind = dict(_fields(piece)).get(_TYPE) if isinstance(piece, bytes) else None
+    """Return what a piece is, NORMAL by default; the package does not tell USER_DEFINED ones."""
+    kind = dict(_fields(piece)).get(Piece.TYPE) if isinstance(piece, bytes) else None
     return TokenType(kind) if kind in list(TokenType) else TokenType.NORMAL
 
 
@@ -100,11 +97,11 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         start = position
         key, position = _varint(message, position)
         number, wire_type = key >> 3, key & 7
-        if wire_type == _VARINT:
+        if wire_type == WireType.VARINT:
             value, position = _varint(message, position)
             yield number, value
             continue
-        if wire_type == _DELIMITED:
+        if wire_type == WireType.DELIMITED:
             size, position = _varint(message, position)
         elif wire_type in _FIXED_SIZES:
             size = _FIXED_SIZES[wire_type]
@@ -115,7 +112,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
                 found=f"a field of wire type {wire_type}",
                 hint="the file is damaged; look for another copy of it",
             )
-        if wire_type == _DELIMITED:
+        if wire_type == WireType.DELIMITED:
             yield number, message[position : position + size]
         position += size
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 
 class EngineError(Exception):
@@ -32,6 +33,12 @@ def complete_text(
     """
     prompt = prompt if isinstance(prompt, str) else list(prompt)
     return str(_run("text", gguf_path, lora_paths, prompt=prompt, count=count))
+
+
+def token_ids(gguf_path: Path, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each text, special tokens in it included, as at the start of a prompt."""
+    result = _run("tokens", gguf_path, (), texts=list(texts))
+    return [list(tokens) for tokens in result]
 
 
 def _run(task: str, gguf_path: Path, lora_paths: Sequence[Path], **request: Any) -> Any:
@@ -71,6 +78,8 @@ def _serve(request: dict[str, Any]) -> Any:
             raise EngineError(f"the request was refused: {response}")
         return dict(response["choices"][0])
 
+    if request["task"] == "tokens":
+        return [_tokens(server.listening_address, text) for text in request["texts"]]
     if request["task"] == "text":
         return complete(prompt=request["prompt"], n_predict=request["count"])["text"]
 
@@ -84,6 +93,14 @@ def _serve(request: dict[str, Any]) -> Any:
         tokens.append(best["id"])
         chosen.append((best["id"], best["logprob"]))
     return chosen
+
+
+def _tokens(address: str, text: str) -> Any:
+    """The answer of the server's own address, since its Python methods have no tokenizer."""
+    body = json.dumps({"content": text, "add_special": True, "parse_special": True}).encode()
+    request = Request(f"{address}/tokenize", body, {"Content-Type": "application/json"})
+    with build_opener(ProxyHandler({})).open(request, timeout=60) as response:
+        return json.load(response)["tokens"]
 
 
 if __name__ == "__main__":

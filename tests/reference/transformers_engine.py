@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,3 +24,11 @@ def logits(gguf_path: Path, token_ids: Sequence[int]) -> npt.NDArray[np.float32]
     with torch.inference_mode():
         result = model.eval()(torch.tensor([list(token_ids)])).logits[0]
     return np.asarray(result.numpy())
+
+
+def tokenizer(folder: Path) -> Any:
+    """The tokenizer of a Hugging Face folder."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)

@@ -1,0 +1,1 @@
+"""What a Hugging Face folder holds, written without the packages that read it."""
