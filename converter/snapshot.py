@@ -249,6 +249,17 @@ class Snapshot:
         return self.sizes
 
     @property
+    def required_rope(self) -> Rope:
+        """How queries and keys are rotated, for who has a whole model.
+
+        Raises:
+            ValueError: it is not known: only the base model of a LoRA knows it.
+        """
+        if self.rope is None:
+            raise ValueError("only the base model of a LoRA knows its rope")
+        return self.rope
+
+    @property
     def required_optimizer(self) -> Optimizer:
         """The optimizer, for who has made sure that there is one.
 
