@@ -28,6 +28,7 @@ from converter.layouts.folder.weights import parameters, weights
 from converter.numeric.encode import OUTTYPES, Outtype
 from converter.plan import FolderPlan, Metadata, PlannedFile
 from converter.snapshot import Moments, Resumption, Snapshot
+from converter.version import __version__
 from ggcp_schema import FormatError, printable
 from ggcp_schema.order import Order
 from ggcp_schema.tensor import element_count
@@ -123,7 +124,10 @@ def folder_plan(
                 else state_files(*state, parameters(sizes, snapshot.weights), sizes)
             ),
         ),
-        {CHOICES: _said(snapshot, choices, None if state is None else state[0])},
+        {
+            "version": __version__,
+            CHOICES: _said(snapshot, choices, None if state is None else state[0]),
+        },
     )
 
 

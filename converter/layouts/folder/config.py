@@ -47,7 +47,9 @@ def require_class(snapshot: Snapshot, epsilon: float) -> None:
         expected, found = "an even number of rotated dimensions", f"{rotated} (n_rot)"
     elif sizes.rotates_in_part and rope.scale != 1:
         expected = "positions that are not scaled, where only a part of each head is rotated"
-        found = f"{rotated} of {sizes.head_dimension} dimensions, positions scaled by {rope.scale:g}"
+        found = (
+            f"{rotated} of {sizes.head_dimension} dimensions, positions scaled by {rope.scale:g}"
+        )
     else:
         return
     raise ConversionError(
