@@ -1,14 +1,18 @@
-"""What a layout hands to the writer: plain data, without I/O."""
+"""What a layout hands to the writer: plain data, without I/O.
+
+A Plan is one GGUF, which its writer lays out; a FolderPlan is several files, laid out already.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from converter.parts import Part
+from converter.parts import Computed, Part
 from ggcp_schema.gguf import TensorType, ValueType
 
 
@@ -79,3 +83,57 @@ class Plan:
     def length(self) -> int:
         """Bytes of data of all tensors, without padding."""
         return sum(tensor.length for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """One file of a folder.
+
+    Attributes:
+        name: its name in the folder.
+        parts: its bytes, one part after the other.
+        tensors: those of them that are weights, for messages.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    tensors: tuple[PlannedTensor, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return sum(part.length for part in self.parts)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes in order, in blocks of bounded size."""
+        for part in self.parts:
+            yield from part.blocks()
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> PlannedFile:
+        """Return a small file whose bytes are known."""
+        return cls(name, (Computed(len(content), lambda: (content,)),))
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """A folder to be written.
+
+    Attributes:
+        files: its files, in the order in which they are written.
+        choices: what the checkpoint does not say and is written down beside the files, so that the
+            folder can be compared with its checkpoint: values of JSON.
+    """
+
+    files: tuple[PlannedFile, ...]
+    choices: Mapping[str, Any]
+
+    @property
+    def tensors(self) -> tuple[PlannedTensor, ...]:
+        """All weights."""
+        return tuple(tensor for file in self.files for tensor in file.tensors)
+
+    @property
+    def length(self) -> int:
+        """Bytes of all files."""
+        return sum(file.length for file in self.files)

@@ -112,6 +112,44 @@ class Resumption:
 
 
 @dataclass(frozen=True)
+class AdamSettings:
+    """The settings with which Adam ran, by the names of the schema.
+
+    Attributes:
+        schedule_factor: factor on the learning rate in the last run of iterations.
+        weight_decay: what of each weight is taken away in an iteration, before that factor.
+        learning_rate: the step of an iteration, before that factor.
+        first_moment_decay: decay of the first moments (beta1).
+        second_moment_decay: decay of the second moments (beta2).
+        epsilon: what is added to the root of the second moments.
+    """
+
+    schedule_factor: float
+    weight_decay: float
+    learning_rate: float
+    first_moment_decay: float
+    second_moment_decay: float
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Adam's moments, each beside the tensor that it belongs to.
+
+    Attributes:
+        first: running means of the gradient, by the path of the tensor, as they are stored.
+        second: those of its square.
+        resumption: the order in which they were found, and what they are to be divided by.
+        of_sums: whether they are stored of gradients summed over a batch.
+    """
+
+    first: Mapping[str, Array]
+    second: Mapping[str, Array]
+    resumption: Resumption
+    of_sums: bool
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """What the optimizer has learnt, by the names of the schema.
 
@@ -125,6 +163,7 @@ class Optimizer:
         iteration_count: iterations done since it was set up.
         just_initialized: whether nothing was computed since.
         iteration_limit: Adam's iterations in a run; None where the file does not say.
+        adam: Adam's settings; None likewise.
         scalars: losses and line search.
         vectors: everything else that it keeps, flat vectors over all parameters among them.
     """
@@ -138,6 +177,7 @@ class Optimizer:
     iteration_count: int
     just_initialized: bool
     iteration_limit: int | None
+    adam: AdamSettings | None
     scalars: Mapping[str, float]
     vectors: Mapping[str, Array]
 
@@ -207,6 +247,17 @@ class Snapshot:
         if not isinstance(self.sizes, Hyperparameters):
             raise ValueError("not all sizes are known")
         return self.sizes
+
+    @property
+    def required_rope(self) -> Rope:
+        """How queries and keys are rotated, for who has a whole model.
+
+        Raises:
+            ValueError: it is not known: only the base model of a LoRA knows it.
+        """
+        if self.rope is None:
+            raise ValueError("only the base model of a LoRA knows its rope")
+        return self.rope
 
     @property
     def required_optimizer(self) -> Optimizer:

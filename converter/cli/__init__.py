@@ -130,8 +130,12 @@ def take_names(grammar: ArgumentParser, options: Namespace) -> None:
                 grammar.error(f"{name} was given twice: {given[0]!r} and {given[1]!r}")
             setattr(options, name, given[0] if given else None)
     for name in ("batch", "order"):
-        if getattr(options, name, None) is not None and getattr(options, "resume_with", "") is None:
+        if getattr(options, name, None) is None:
+            continue
+        if getattr(options, "resume_with", "") is None:
             grammar.error(f"--{name} only goes with --resume-with")
+        if getattr(options, "format", "") == "gguf":
+            grammar.error(f"--{name} only goes with --format hf")
     needs_output = not getattr(options, "dry_run", False)
     if hasattr(options, "input") and options.input is None:
         grammar.error("name the checkpoint: ggcp convert IN OUT")

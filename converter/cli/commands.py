@@ -20,6 +20,7 @@ from ggcp_schema.order import Order
 if TYPE_CHECKING:
     from converter.plan import Plan
     from converter.use_cases.carry_out import Writing, Written
+    from converter.use_cases.export_options import FolderOptions
     from ggcp_schema.synthetic.base import SyntheticFile
 
 
@@ -36,9 +37,8 @@ def _writing(options: Namespace) -> Writing:
 
 def _say_written(written: Written, options: Namespace) -> None:
     if getattr(options, "json", False):
-        say_json(
-            {"path": printable(written.path), "tensors": written.tensors, "bytes": written.length}
-        )
+        said = {"path": printable(written.path), "tensors": written.tensors}
+        say_json({**said, "bytes": written.length, **written.choices})
     elif not options.quiet:
         say(f"{written.path}: {written.tensors} tensors, {written.length} bytes")
 
@@ -82,26 +82,44 @@ def convert(options: Namespace) -> int:
 
 
 def export(options: Namespace) -> int:
-    """Make a GGUF that today's engines run."""
+    """Make a GGUF that today's engines run, or a folder for PyTorch."""
     from converter.use_cases.export import export as run_export
     from converter.use_cases.export import prepared
-    from converter.use_cases.export_options import ExportOptions
+    from converter.use_cases.export_options import ExportOptions, FolderOptions
 
-    chosen = ExportOptions(
-        options.vocab,
-        context_length=options.context_length,
-        epsilon=options.eps,
-        outtype=options.outtype,
-        model_name=options.model_name,
-        metadata=options.metadata,
-        rescue=options.rescue,
-        base=options.merge,
-    )
+    said: dict[str, Any] = {
+        "vocabulary": options.vocab,
+        "context_length": options.context_length,
+        "epsilon": options.eps,
+        "outtype": options.outtype,
+        "model_name": options.model_name,
+        "metadata": options.metadata,
+        "rescue": options.rescue,
+        "base": options.merge,
+    }
+    if options.format == "hf":
+        order = Order(options.order) if options.order else None
+        return _export_folder(FolderOptions(**said, batch=options.batch, order=order), options)
+    chosen = ExportOptions(**said)
     if options.dry_run:
         with prepared(options.input, options.output, chosen) as work:
             _say_plan(work.plan, work.path, options)
         return 0
     written = run_export(options.input, options.output, chosen, writing=_writing(options))
+    _say_written(written, options)
+    return 0
+
+
+def _export_folder(chosen: FolderOptions, options: Namespace) -> int:
+    from converter.cli.describe import folder_as_json, folder_as_text
+    from converter.use_cases.export_folder import export_folder, opened_inputs, planned_folder
+
+    if options.dry_run:
+        with opened_inputs(options.input, chosen) as inputs:
+            plan = planned_folder(inputs, chosen)
+            say_json(folder_as_json(plan)) if options.json else say(*folder_as_text(plan))
+        return 0
+    written = export_folder(options.input, options.output, chosen, writing=_writing(options))
     _say_written(written, options)
     return 0
 

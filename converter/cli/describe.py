@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from converter.plan import Metadata, Plan, PlannedTensor
+from converter.plan import FolderPlan, Metadata, Plan, PlannedTensor
 from ggcp_schema import printable
 from ggcp_schema.language.texts import Texts
 
@@ -20,16 +21,37 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             {"key": item.key, "type": _type(item), "value": _json_value(item.value)}
             for item in plan.metadata
         ],
-        "tensors": [
-            {
-                "name": tensor.name,
-                "shape": list(tensor.shape),
-                "type": tensor.type.name,
-                "bytes": tensor.length,
-            }
-            for tensor in plan.tensors
-        ],
+        "tensors": _tensors_as_json(plan),
     }
+
+
+def folder_as_json(plan: FolderPlan) -> dict[str, Any]:
+    """Return the plan of a folder as JSON values."""
+    return {
+        "files": [{"name": file.name, "bytes": file.length} for file in plan.files],
+        "tensors": _tensors_as_json(plan),
+        **plan.choices,
+    }
+
+
+def folder_as_text(plan: FolderPlan) -> list[str]:
+    """Return the plan of a folder as the lines of two tables: its files and its tensors."""
+    files = [(file.name, f"{file.length} bytes") for file in plan.files]
+    tensors = [_tensor_row(tensor) for tensor in plan.tensors]
+    total = f"{len(plan.files)} files, {len(plan.tensors)} tensors, {plan.length} bytes"
+    return "\n\n".join((_table(files), _table(tensors), total)).split("\n")
+
+
+def _tensors_as_json(plan: Plan | FolderPlan) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": tensor.name,
+            "shape": list(tensor.shape),
+            "type": tensor.type.name,
+            "bytes": tensor.length,
+        }
+        for tensor in plan.tensors
+    ]
 
 
 def plan_as_text(plan: Plan) -> str:
@@ -70,7 +92,7 @@ def _text_value(value: Any) -> str:
     return printable(value) if isinstance(value, bytes) else str(value)
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (

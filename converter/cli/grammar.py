@@ -18,6 +18,8 @@ _EPSILONS = (
     + f"{EPSILON_OF_BRANCHES}\n"
 )
 
+FORMATS = ("gguf", "hf")
+
 OUTTYPES = ("f32", "f16", "bf16", "q8_0")
 
 NOT_COMPARED = (
@@ -172,6 +174,21 @@ def _add_epsilon_option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_resumption_options(command: Any, when: str = "") -> None:
+    """Add what makes the state of the optimizer fit, where it is not found out."""
+    command.add_argument(
+        "--batch",
+        type=whole(1),
+        metavar="N",
+        help=f"{when}batch size (-b) of the trainer that wrote IN (default: estimated)",
+    )
+    command.add_argument(
+        "--order",
+        choices=ORDERS,
+        help=f"{when}order of the parameters in IN (default: found out)",
+    )
+
+
 def _convert(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", metavar="IN", nargs="?", help="the checkpoint")
     command.add_argument("output", metavar="OUT", nargs="?", help="the GGUF to write")
@@ -190,15 +207,7 @@ def _convert(command: argparse.ArgumentParser) -> None:
         "--no-flash, or July 2024); where it evaluates from right to left, flash-rtl and scratch "
         "for these two; also scales the moments",
     )
-    resume.add_argument(
-        "--batch",
-        type=whole(1),
-        metavar="N",
-        help="batch size (-b) of the trainer that wrote IN (default: estimated)",
-    )
-    resume.add_argument(
-        "--order", choices=ORDERS, help="order of the parameters in IN (default: found out)"
-    )
+    _add_resumption_options(resume)
     _add_gguf_options(command)
 
 
@@ -217,7 +226,7 @@ def _export(command: argparse.ArgumentParser) -> None:
         "output",
         metavar="OUT",
         help="the GGUF to write, {ftype} in it stands for the outtype; or a folder, in which the "
-        "file is named after model, size and outtype",
+        "file is named after model, size and outtype; with --format hf a folder that is new",
     )
     command.add_argument(
         "--vocab",
@@ -233,6 +242,14 @@ def _export(command: argparse.ArgumentParser) -> None:
         help="tokens that the model takes at once (default: as it was trained, from the counters)",
     )
     _add_epsilon_option(command)
+    command.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="gguf",
+        help="what OUT is: a GGUF, or a Hugging Face folder to go on training in PyTorch, with the "
+        "state of Adam where IN holds one (default: gguf)",
+    )
+    _add_resumption_options(command, "with --format hf: ")
     command.add_argument(
         "--outtype",
         choices=OUTTYPES,
@@ -275,7 +292,7 @@ def _inspect(command: argparse.ArgumentParser) -> None:
 
 def _verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", metavar="IN", help="the checkpoint")
-    command.add_argument("output", metavar="OUT", help="the GGUF that was made from it")
+    command.add_argument("output", metavar="OUT", help="the GGUF or folder that was made from it")
     _add_merge_option(command)
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     add_talk_options(command)

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
 from converter.disk.folder import retried
-from converter.disk.output import Output
+from converter.disk.new_file import NewFile
 from converter.disk.stopping import uninterrupted
 from ggcp_schema import Source, Span
 from ggcp_schema.language.source import BLOCK_BYTES
@@ -98,13 +98,13 @@ class _Piece(NamedTuple):
 
 
 class Copier:
-    """Copies spans of open files to an output, by the best way that works here.
+    """Copies spans of open files to a new one, by the best way that works here.
 
     Args:
         output: the file to copy to, open.
     """
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: NewFile) -> None:
         self._output = output
         self._pieces: list[_Piece] = []
         ways = {"copy_file_range": _copy_file_range, "sendfile": _sendfile}

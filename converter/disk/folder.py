@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
-from pathlib import Path
+import stat
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd
@@ -38,11 +38,12 @@ class Folder:
 
     Attributes:
         path: its name when it was held.
+        descriptor: the folder itself while it is held; None where its name stands for it.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path or os.curdir
-        self._descriptor: int | None = None
+        self.descriptor: int | None = None
 
     def hold(self) -> None:
         """From now on mean this folder, also when another gets its name.
@@ -54,59 +55,98 @@ class Folder:
             flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
             # Without O_PATH, one that may be written but not read does not open: by its name then.
             with contextlib.suppress(PermissionError):
-                self._descriptor = retried(os.open, self.path, flags)
+                self.descriptor = retried(os.open, self.path, flags)
 
     def release(self) -> None:
         """Let go of it."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
 
     def has_its_name(self) -> bool:
         """Tell whether the folder still is where it was when it was held."""
-        if self._descriptor is None:
+        if self.descriptor is None:
             return True
         try:
             now = os.stat(self.path)  # noqa: PTH116 - names stay as given
         except OSError:
             return False
-        return os.path.samestat(now, os.fstat(self._descriptor))
+        return os.path.samestat(now, os.fstat(self.descriptor))
 
     def path_of(self, name: str) -> str:
         """Return the path of a name in it, as it is shown."""
         return os.path.join(self.path, name)  # noqa: PTH118 - names stay as given
 
     def _path(self, name: str) -> str:
-        return self.path_of(name) if self._descriptor is None else name
+        return self.path_of(name) if self.descriptor is None else name
 
-    def names(self) -> list[str]:
-        """Return the names in it; none if it may not be read."""
+    def names(self) -> Iterator[str]:
+        """Yield the names in it, in no order.
+
+        Raises:
+            OSError: it may not be read.
+        """
+        if self.descriptor is None:
+            with os.scandir(self.path) as entries:
+                yield from (entry.name for entry in entries)
+            return
+        descriptor = self.open(os.curdir, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return [path.name for path in Path(self.path).iterdir()]
-        except OSError:
-            return []
+            with os.scandir(descriptor) as entries:
+                yield from (entry.name for entry in entries)
+        finally:
+            os.close(descriptor)
 
     def status(self, name: str) -> os.stat_result | None:
         """Return what has a name, a symbolic link itself; None if nothing has it."""
         try:
-            return os.stat(self._path(name), dir_fd=self._descriptor, follow_symlinks=False)
+            return os.stat(self._path(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def target(self, name: str) -> str | None:
         """Return what a symbolic link leads to; None if the name is not one's."""
         try:
-            return os.readlink(self._path(name), dir_fd=self._descriptor)
+            return os.readlink(self._path(name), dir_fd=self.descriptor)
         except OSError:
             return None
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
         """Open or create a file in it and return the descriptor."""
-        return retried(os.open, self._path(name), flags, mode, dir_fd=self._descriptor)
+        return retried(os.open, self._path(name), flags, mode, dir_fd=self.descriptor)
 
     def unlink(self, name: str) -> None:
         """Remove a name."""
-        os.unlink(self._path(name), dir_fd=self._descriptor)
+        os.unlink(self._path(name), dir_fd=self.descriptor)
+
+    def child(self, name: str) -> Folder:
+        """Return a folder in it, held, of which the names can be read; a symbolic link is none.
+
+        Raises:
+            OSError: there is no folder of that name, or it may not be read.
+        """
+        child = Folder(self.path_of(name))
+        if _BY_DESCRIPTOR:
+            child.descriptor = self.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        else:
+            status = self.status(name)
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return child
+
+    def itself(self) -> os.stat_result:
+        """Return the status of the folder."""
+        if self.descriptor is None:
+            return os.stat(self.path, follow_symlinks=False)  # noqa: PTH116 - names stay as given
+        return os.fstat(self.descriptor)
+
+    def mkdir(self, name: str) -> None:
+        """Make a folder in it, for its owner alone."""
+        retried(os.mkdir, self._path(name), 0o700, dir_fd=self.descriptor)
+
+    def rmdir(self, name: str) -> None:
+        """Remove a folder in it, which is empty."""
+        os.rmdir(self._path(name), dir_fd=self.descriptor)
 
     def link(self, name: str, new: str) -> None:
         """Give a file a second name, unless that is taken."""
@@ -122,7 +162,7 @@ class Folder:
 
     def _both(self, function: Callable[..., None], name: str, new: str, **named: bool) -> None:
         paths = self._path(name), self._path(new)
-        there = self._descriptor
+        there = self.descriptor
         retried(function, *paths, src_dir_fd=there, dst_dir_fd=there, **named)
 
     def sync(self) -> None:

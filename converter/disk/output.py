@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from io import BufferedWriter, FileIO
-from types import TracebackType
 from typing import BinaryIO
 
-from converter.disk.folder import Folder, retried
-from converter.disk.leftovers import (
-    lock_to_read,
-    lock_to_write,
-    remove_leftovers,
-    temporary_name,
-)
-from converter.disk.refusals import NO_FSYNC, explained, refuse, taken
+from converter.disk.atomic import AtomicOutput
+from converter.disk.leftovers import lock_to_write
+from converter.disk.new_file import NewFile
+from converter.disk.refusals import explained, refuse, taken
 from converter.disk.stopping import PLACED, UNDISCARDED, uninterrupted
 from converter.errors import ConversionError
 from converter.progress import LOGGER
 from ggcp_schema import Source, printable
 from ggcp_schema.language.errors import reason
 
-try:
-    import fcntl
-except ImportError:  # only where there are no POSIX locks
-    fcntl = None  # type: ignore[assignment]
 
-_MOST_TRIES = 16  # how many new files somebody may lock or remove at once
-
-
-class Output:
+class Output(NewFile, AtomicOutput):
     """A new file beside its final place, which takes that place when everything went well.
 
     In a ``with`` statement: the block writes to ``descriptor`` or ``file()``, then calls
@@ -60,73 +44,21 @@ class Output:
         inputs: tuple[str | os.PathLike[str] | Source, ...] = (),
         sync: bool = True,
     ) -> None:
-        self.path = os.fspath(path)
-        self.descriptor = -1
-        self._force = force
-        self._sync = sync
-        folder, self._name = os.path.split(self.path)
-        self._folder = Folder(folder)
-        self._temporary = ""
-        self._inputs: list[os.stat_result] = []
-        for each in inputs:
-            with contextlib.suppress(OSError, ValueError):  # one that is not there, or in memory
-                if isinstance(each, Source):
-                    self._inputs.append(os.fstat(each.fileno()))
-                    lock_to_read(each)
-                else:
-                    self._inputs.append(os.stat(each))  # noqa: PTH116 - names stay as given
-        self._refuse()
+        NewFile.__init__(self, os.fspath(path))
+        AtomicOutput.__init__(self, self.path, force=force, inputs=inputs, sync=sync)
 
     def _refuse(self) -> None:
         refuse(self.path, force=self._force, is_input=self._is_input)
 
-    def _is_input(self, status: os.stat_result) -> bool:
-        return any(os.path.samestat(status, other) for other in self._inputs)
-
-    def writing(self) -> AbstractContextManager[None]:
-        """Explain whatever the system says against writing; also full disks."""
-        return explained(self.path)
-
-    def __enter__(self) -> Output:
-        try:
-            with explained(self.path):
-                self._folder.hold()
-                remove_leftovers(self._folder, self._is_input)
-                with uninterrupted():
-                    self._create()
-        except BaseException:
-            self._discard()
-            raise
-        return self
-
     def _create(self) -> None:
         """Create the file, for nobody else to open before it has its name."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        UNDISCARDED.append(self._discard)
-        for _ in range(_MOST_TRIES):
-            name = temporary_name()
-            self.descriptor = self._folder.open(name, flags, 0o600)
+        for name in self._names():
+            self.create(self._folder, name)
             self._temporary = name
             if lock_to_write(self.descriptor):
                 return
-            self._close()
+            self.close()
             self._unlink()
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-    def file(self) -> BufferedWriter:
-        """Return a buffered file over the descriptor, which stays open when that is closed."""
-        raw = FileIO(self.descriptor, "wb", closefd=False)
-        raw.name = self.path  # which errors then name
-        return BufferedWriter(raw)
-
-    def source(self) -> Source:
-        """Return what has been written, to read it back through a descriptor of the same file.
-
-        It must be closed before ``commit``: Windows gives no other name to a file that is open.
-        """
-        length = os.fstat(self.descriptor).st_size
-        os.lseek(self.descriptor, 0, os.SEEK_SET)  # a duplicate is where this one is
-        return Source(FileIO(os.dup(self.descriptor)), self.path, length)
 
     def commit(self) -> None:
         """Bring the data to the disk and give the file its name.
@@ -136,22 +68,15 @@ class Output:
                 file or the folder in the meantime.
         """
         if self._sync:
-            with explained(self.path, NO_FSYNC):
-                _sync(self.descriptor)
-        if not self._folder.has_its_name():
-            raise ConversionError(
-                self.path,
-                expected="the folder that was there when writing began",
-                found="another folder of that name, or none",
-                hint="the folder was renamed or removed meanwhile; nothing was kept, try again",
-            )
+            self.sync()
+        self._require_the_place()
         self._refuse()  # what stands there now may be the input, which somebody moved
         with explained(self.path):
             replaced = self._folder.status(self._name)
             link = self._folder.target(self._name)
             with uninterrupted():
-                self._require_own(self._temporary)
-                self._set_mode(replaced)
+                self.require_own(self._folder, self._temporary)
+                self.set_mode(replaced)
                 if self._force:
                     self._move(self._folder.replace)
                 else:
@@ -166,38 +91,11 @@ class Output:
         if self._sync:
             self._sync_folder()
 
-    def _require_own(self, name: str) -> None:
-        """Make sure that a name is that of the file which was written, not one put in its place."""
-        if self.descriptor < 0:  # closed to be moved
-            return
-        status = self._folder.status(name)
-        if status is None or not os.path.samestat(status, os.fstat(self.descriptor)):
-            raise ConversionError(
-                self.path,
-                expected="the file that was written",
-                found="another file in its place, or none",
-                hint="somebody else changes files in that folder; write to a folder of your own",
-            )
-
-    def _set_mode(self, replaced: os.stat_result | None) -> None:
-        """Give the file the mode of the one that it replaces, or else that of any new file."""
-        if not hasattr(os, "fchmod"):  # Windows
-            return
-        umask = os.umask(0o077)  # there is no other way to read it
-        os.umask(umask)
-        mode = 0o666 & ~umask
-        if replaced is not None and stat.S_ISREG(replaced.st_mode):
-            # No more than a new file if another user owned it, and never set-user-id.
-            own = replaced.st_uid == os.fstat(self.descriptor).st_uid
-            mode = replaced.st_mode & (0o777 if own else mode)
-        with contextlib.suppress(OSError):  # a disk without modes
-            os.fchmod(self.descriptor, mode)
-
     def _move(self, move: Callable[[str, str], None]) -> None:
         try:
             move(self._temporary, self._name)
         except PermissionError:  # as Windows says of a file that is open
-            self._close()
+            self.close()
             move(self._temporary, self._name)
         self._temporary = ""
 
@@ -230,22 +128,14 @@ class Output:
                 ) from error
             with explained(self.path):
                 with uninterrupted():
-                    self._require_own(self._name)
+                    self.require_own(self._folder, self._name)
                     self._folder.unlink(self._name)
                     PLACED.remove(self.path)
                 raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._discard()
-
     def _discard(self) -> None:
         with uninterrupted():
-            self._close()
+            self.close()
             self._unlink()
             self._folder.release()
             if self._temporary:
@@ -253,12 +143,6 @@ class Output:
                 LOGGER.warning("%s could not be removed; remove it", left)
             elif self._discard in UNDISCARDED:
                 UNDISCARDED.remove(self._discard)
-
-    def _close(self) -> None:
-        if self.descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self.descriptor)
-            self.descriptor = -1
 
     def _unlink(self) -> None:
         """Remove the temporary name; it stays if that fails, as on Windows while it is open."""
@@ -295,15 +179,3 @@ def write_whole(
             length = file.tell()
         output.commit()
     return length
-
-
-def _sync(descriptor: int) -> None:
-    """Wait until the data are on the disk."""
-    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, whose fsync does not wait for the disk itself
-        try:
-            retried(fcntl.fcntl, descriptor, fcntl.F_FULLFSYNC)
-        except OSError:  # a disk that does not know it
-            pass
-        else:
-            return
-    retried(os.fsync, descriptor)

@@ -41,12 +41,13 @@ NO_FSYNC = dict.fromkeys(
 
 
 @contextlib.contextmanager
-def explained(path: str, hints: dict[int, str] = _HINTS) -> Iterator[None]:
+def explained(path: str, hints: dict[int, str] = _HINTS, *, kind: str = "a file") -> Iterator[None]:
     """Turn what the system says against writing into the project's error.
 
     Args:
         path: the name of the output.
         hints: what to do about some of the system's errors, where it is not the usual.
+        kind: what the output is.
     """
     try:
         yield
@@ -54,7 +55,7 @@ def explained(path: str, hints: dict[int, str] = _HINTS) -> Iterator[None]:
         number = error.errno or 0
         raise ConversionError(
             path,
-            expected="a file that can be written",
+            expected=f"{kind} that can be written",
             found=reason(error),
             hint=hints.get(number) or _HINTS.get(number, "write to another folder or disk"),
         ) from error
@@ -81,26 +82,74 @@ def refuse(path: str, *, force: bool, is_input: Callable[[os.stat_result], bool]
     Raises:
         ConversionError: it is that of a folder, an input, a device, a descriptor, or is taken.
     """
-    if path == "-":
-        raise ConversionError(
-            path,
-            expected="the name of a file",
-            found="'-', which stands for standard output elsewhere",
-            hint="standard output is not supported; for a file of this name give ./-",
-        )
+    _refuse_standard_output(path, "a file")
     with explained(path):
-        try:
-            status = os.stat(path)  # noqa: PTH116 - names stay as given
-        except FileNotFoundError:
-            status = None
-        except ValueError as error:  # a NUL in the name
-            raise OSError(errno.EINVAL, str(error)) from error
+        status = _status(path, follow_symlinks=True)
         if _leads_to_a_descriptor(path):
             raise _no_file(path, "an open file of a program, such as standard output")
         if status is not None:
             _refuse_what_stands_there(path, status, is_input)
         if os.path.lexists(path) and not force:
             raise taken(path)
+
+
+def refuse_folder(path: str, *, force: bool) -> None:
+    """Refuse a name that no new folder can get.
+
+    Args:
+        path: the name.
+        force: whether a folder of that name may be replaced.
+
+    Raises:
+        ConversionError: it is no name of a folder's own, or is taken.
+    """
+    _refuse_standard_output(path, "a folder")
+    if os.path.basename(path) in ("", os.curdir, os.pardir):  # noqa: PTH119 - names stay as given
+        raise ConversionError(
+            path,
+            expected="the name of a new folder",
+            found="one that always stands for a folder that is there",
+            hint="give the name that the folder shall have",
+        )
+    with explained(path, kind="a folder"):
+        status = _status(path, follow_symlinks=False)
+    if status is None:
+        return
+    hint = "give another name"
+    if stat.S_ISDIR(status.st_mode):
+        found = "a folder of that name"
+        hint += ", or --force to replace it if it holds what ggcp wrote, unchanged"
+        if force:
+            return
+    elif stat.S_ISLNK(status.st_mode):
+        found = "a symbolic link of that name"
+        hint += "; links are neither followed nor replaced by a folder"
+    elif stat.S_ISREG(status.st_mode):
+        found = "a file of that name"
+        hint += "; no folder replaces a file"
+    else:
+        found = "a device, a pipe or a socket of that name"
+    raise ConversionError(path, expected="a name that is free", found=found, hint=hint)
+
+
+def _refuse_standard_output(path: str, kind: str) -> None:
+    if path == "-":
+        raise ConversionError(
+            path,
+            expected=f"the name of {kind}",
+            found="'-', which stands for standard output elsewhere",
+            hint=f"standard output is not supported; for {kind} of this name give ./-",
+        )
+
+
+def _status(path: str, *, follow_symlinks: bool) -> os.stat_result | None:
+    """Return what a name stands for; None if nothing."""
+    try:
+        return os.stat(path, follow_symlinks=follow_symlinks)  # noqa: PTH116 - names stay as given
+    except FileNotFoundError:
+        return None
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error)) from error
 
 
 def _refuse_what_stands_there(

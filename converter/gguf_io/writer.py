@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
 from collections.abc import Callable
 from io import BufferedWriter
@@ -15,14 +13,11 @@ from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, Keys
 from gguf.gguf_writer import WriterState
 
 from converter.disk.copying import Copier, write_at
-from converter.disk.folder import retried
 from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.plan import Plan
 from ggcp_schema import Span, gguf
 from ggcp_schema.language.fields import NotANumber
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def write(plan: Plan, output: Output, progress: Callable[[int], object] = lambda _: None) -> int:
@@ -49,7 +44,7 @@ def write(plan: Plan, output: Output, progress: Callable[[int], object] = lambda
             _require_readable(output, "bytes before the data", gguf.MOST_HEAD_BYTES, end)
             offset = -(-end // alignment) * alignment
         end = offset + sum(-(-tensor.length // alignment) * alignment for tensor in plan.tensors)
-        _allocate(output.descriptor, end)
+        output.reserve(end)
     copier = Copier(output)
     for tensor in plan.tensors:
         start = offset
@@ -142,13 +137,3 @@ def _write_head(plan: Plan, file: BufferedWriter) -> int:
     writer.write_ti_data_to_file()
     alignment: int = writer.data_alignment
     return alignment
-
-
-def _allocate(descriptor: int, size: int) -> None:
-    """Reserve the whole file, so that a full disk is noticed before anything is copied."""
-    try:
-        retried(os.posix_fallocate, descriptor, 0, size)
-    except (OSError, AttributeError) as error:
-        if getattr(error, "errno", None) in _FULL:
-            raise
-        retried(os.ftruncate, descriptor, size)  # a disk or system that cannot reserve

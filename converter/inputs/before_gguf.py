@@ -16,7 +16,15 @@ from converter.inputs.before_gguf_facts import facts_of, offset_of, records
 from converter.inputs.rescue import last_w3, offering_rescue, refusing_rescue, warn_of_damage
 from converter.parts import Array
 from converter.progress import LOGGER
-from converter.snapshot import Counters, Gradients, Hyperparameters, Optimizer, Rope, Snapshot
+from converter.snapshot import (
+    AdamSettings,
+    Counters,
+    Gradients,
+    Hyperparameters,
+    Optimizer,
+    Rope,
+    Snapshot,
+)
 from ggcp_schema import Checkpoint
 from ggcp_schema.checkpoint import ABORTED_SAVE, MAGICLESS
 from ggcp_schema.enums import OptimizerType
@@ -164,6 +172,7 @@ def _optimizer(context: Mapping[str, Any], lora: bool) -> Optimizer | None:
         iteration_count=context["iteration_count"],
         just_initialized=bool(context["just_initialized"]),
         iteration_limit=None if params is None else params["adam"]["iteration_limit"],
+        adam=None if params is None else _of_same_names(AdamSettings, params["adam"]),
         scalars={name: member for name, member in state.items() if _is_number(member)},
         vectors=dict(_arrays(state)),
     )

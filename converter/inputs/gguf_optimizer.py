@@ -75,6 +75,7 @@ def optimizer_of(
         iteration_count=numbers["iteration_count"],
         just_initialized=bool(numbers["just_initialized"]),
         iteration_limit=None,
+        adam=None,
         scalars=scalars,
         vectors=vectors,
     )

@@ -158,7 +158,7 @@ def model_plan(snapshot: Snapshot, choices: Choices) -> Plan:
             *metadata(_MODEL_ROWS, snapshot),
             Metadata(RMS_EPSILON, F32, choices.epsilon),
             *metadata(_ROPE_ROWS, snapshot),
-            *_scaling(_rope(snapshot)),
+            *_scaling(snapshot.required_rope),
             *provenance(snapshot),
             *_missing(snapshot.missing),
             *choices.tokenizer,
@@ -177,13 +177,7 @@ def _tensors(snapshot: Snapshot, outtype: Outtype) -> Iterator[PlannedTensor]:
         kind = stored_type(array.shape, outtype)
         yield encoded(tensor_name(path), array.shape, array.parts, kind)
     if snapshot.hyperparameters.rotates_in_part:
-        yield _rope_factors(snapshot.hyperparameters, _rope(snapshot).base)
-
-
-def _rope(snapshot: Snapshot) -> Rope:
-    if snapshot.rope is None:
-        raise ValueError("only the base model of a LoRA knows its rope")
-    return snapshot.rope
+        yield _rope_factors(snapshot.hyperparameters, snapshot.required_rope.base)
 
 
 def _scaling(rope: Rope) -> Iterator[Metadata]:

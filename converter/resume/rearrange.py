@@ -6,13 +6,12 @@ Reordering is no arithmetic: a vector in another order is a list of spans of the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-
-from converter.parts import ELEMENT_BYTES, Array, Computed, elements
+from converter.numeric.divide import divided
+from converter.parts import ELEMENT_BYTES, Array, elements
 from converter.resume.detect import CONTINUED, NOT_FLAT, flat_vectors, slices
-from converter.snapshot import Gradients, Resumption, Snapshot
+from converter.snapshot import Gradients, Moments, Resumption, Snapshot
 from ggcp_schema import Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
@@ -52,11 +51,7 @@ def rearranged(snapshot: Snapshot, resumption: Resumption) -> Snapshot:
             for path in target
         )
         divisor = divisors.get(member, 1.0)
-        if divisor == 1:
-            return Array(array.shape, tuple(spans))
-        return Array(
-            array.shape, tuple(Computed(span.length, _Divided(span, divisor)) for span in spans)
-        )
+        return Array(array.shape, tuple(divided(span, divisor) for span in spans))
 
     vectors = {
         member: array if member in NOT_FLAT else in_target_order(member, array)
@@ -77,6 +72,31 @@ def rearranged(snapshot: Snapshot, resumption: Resumption) -> Snapshot:
     )
 
 
+def moments_of(snapshot: Snapshot, resumption: Resumption) -> Moments:
+    """Return what of Adam's flat vectors belongs to each tensor.
+
+    Args:
+        snapshot: as it was read, with the state of Adam.
+        resumption: the order of its vectors, and their scale.
+    """
+    where = slices(snapshot, resumption.stored)
+
+    def of_tensors(member: str) -> dict[str, Array]:
+        vector = snapshot.required_optimizer.vectors[member].span
+        return {
+            path: Array(snapshot.weights[path].shape, (elements(vector, *place),))
+            for path, place in where.items()
+        }
+
+    summed = gradients_of(snapshot, resumption.stored) is Gradients.SUMMED
+    return Moments(
+        of_tensors("first_moments"),
+        of_tensors("second_moments"),
+        resumption,
+        of_sums=summed or resumption.rows > 1,
+    )
+
+
 def _joined(spans: Iterator[Span]) -> list[Span]:
     """Join spans that follow each other in the file, and leave out those of no elements."""
     joined: list[Span] = []
@@ -88,17 +108,3 @@ def _joined(spans: Iterator[Span]) -> list[Span]:
         elif span.length:
             joined.append(span)
     return joined
-
-
-@dataclass(frozen=True)
-class _Divided:
-    """The elements of a span, each divided in float64 and rounded once to float32."""
-
-    span: Span
-    divisor: float
-
-    def __call__(self) -> Iterator[bytes]:
-        for block in self.span.blocks():
-            with np.errstate(all="ignore"):
-                quotient = np.frombuffer(block, "<f4").astype(np.float64) / self.divisor
-                yield quotient.astype("<f4").tobytes()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from converter.disk.folder_output import FolderOutput
 from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.gguf_io.writer import write
+from converter.hf_io.comparison import content_differences
+from converter.hf_io.writing import write_file
 from converter.numeric.encode import Encoding, Tally
 from converter.parts import Computed
-from converter.plan import Plan, PlannedTensor
+from converter.plan import FolderPlan, Plan, PlannedTensor
 from converter.progress import LOGGER, Progress, silent
 from ggcp_schema import Source
 from ggcp_schema.tensor import element_count
@@ -50,14 +54,16 @@ class Written:
     """What was written.
 
     Attributes:
-        path: name of the file.
+        path: name of the file or folder.
         tensors: tensors in it.
-        length: bytes of the file.
+        length: bytes of the file, or of all files of the folder.
+        choices: what is in a folder's ``ggcp.json`` beside its files.
     """
 
     path: str
     tensors: int
     length: int
+    choices: Mapping[str, Any] = field(default_factory=dict)
 
 
 def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:
@@ -84,20 +90,57 @@ def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: 
     return Written(output.path, len(plan.tensors), length)
 
 
+def carry_out_folder(
+    plan: FolderPlan, sources: tuple[Source, ...], output: FolderOutput, writing: Writing
+) -> Written:
+    """Write a plan to a folder.
+
+    Args:
+        plan: what to write.
+        sources: the open files that it reads.
+        output: the folder, not yet open.
+        writing: how.
+
+    Raises:
+        ConversionError: the disk refuses, or what was written is not what was planned.
+        FormatError: one of the sources was written to in the meantime.
+    """
+    with output:
+        files = [(planned, output.file(planned.name, planned.length)) for planned in plan.files]
+        with writing.progress("Writing", plan.length) as count:
+            for planned, file in files:
+                write_file(planned, file, count)
+        if writing.verify:
+            with writing.progress("Verifying", plan.length) as count:
+                for planned, file in files:
+                    with file.source() as written:
+                        _refuse_difference(
+                            output.path, content_differences(planned, written, count)
+                        )
+        for source in sources:
+            source.check_unchanged()
+        output.commit(plan.choices)
+    return Written(output.path, len(plan.tensors), plan.length, plan.choices)
+
+
 def _require_as_planned(plan: Plan, output: Output, progress: Progress) -> None:
     from converter.gguf_io.comparison import differences, read_made  # only where it is asked for
 
     with progress("Verifying", plan.length) as count, output.source() as written:
-        for difference in differences(plan, read_made(written), count):
-            raise ConversionError(
-                output.path,
-                expected="the file to be what was planned",
-                found=f"a difference: {difference}",
-                hint="nothing was kept; the disk may be failing, so write to another one",
-            )
+        _refuse_difference(output.path, differences(plan, read_made(written), count))
 
 
-def warn_of_not_finite(plan: Plan, origin: str) -> None:
+def _refuse_difference(path: str, found: Iterator[str]) -> None:
+    for difference in found:
+        raise ConversionError(
+            path,
+            expected="the file to be what was planned",
+            found=f"a difference: {difference}",
+            hint="nothing was kept; the disk may be failing, so write to another one",
+        )
+
+
+def warn_of_not_finite(plan: Plan | FolderPlan, origin: str) -> None:
     """Say which tensors of a plan that was written hold NaN or infinities, and how many.
 
     Args:
@@ -123,7 +166,7 @@ def warn_of_not_finite(plan: Plan, origin: str) -> None:
         LOGGER.warning("and %d more lines like these", len(lines) - MOST_REPORTED)
 
 
-def _tallies(plan: Plan) -> Iterator[tuple[PlannedTensor, Tally]]:
+def _tallies(plan: Plan | FolderPlan) -> Iterator[tuple[PlannedTensor, Tally]]:
     """Yield each tensor that was encoded, with what in it was not finite."""
     for tensor in plan.tensors:
         for part in tensor.parts:

@@ -214,8 +214,8 @@ def _model(
         tokenizer = vocabulary.metadata
     choices = Choices(
         general=describe_model(snapshot.file, general, options.model_name),
-        context_length=options.context_length or _trained_context_length(snapshot),
-        epsilon=_epsilon(snapshot, options),
+        context_length=options.context_length or trained_context_length(snapshot),
+        epsilon=chosen_epsilon(snapshot, options),
         outtype=outtype,
         tokenizer=tokenizer,
     )
@@ -238,14 +238,20 @@ def _model(
     return Prepared(plan, tuple(sources), path, "the checkpoint")
 
 
-def _epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
+def chosen_epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
+    """Return the epsilon of the norms, and say where it is from."""
     if options.epsilon is not None or snapshot.epsilon is None:
         return epsilon_or_assumed(options.epsilon, "export")
     LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
     return snapshot.epsilon
 
 
-def _trained_context_length(snapshot: Snapshot) -> int:
+def trained_context_length(snapshot: Snapshot) -> int:
+    """Return the tokens of a sample, and say where they are from.
+
+    Raises:
+        ConversionError: they are not known.
+    """
     counters, length = snapshot.counters, snapshot.context_length
     if length is None and counters.token_count is None:
         raise ConversionError(

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from converter.errors import OptionsError
+from ggcp_schema.order import Order
 
 Name = str | os.PathLike[str]
 
@@ -36,6 +37,19 @@ class ExportOptions:
     metadata: Name | None = None
     rescue: bool = False
     base: Name | None = None
+
+
+@dataclass(frozen=True)
+class FolderOptions(ExportOptions):
+    """What the user says of a Hugging Face folder; without ``model_name`` and ``metadata``.
+
+    Attributes:
+        batch: the batch size of the trainer; None to estimate it.
+        order: the order of the optimizer's vectors in the checkpoint; None to find it out.
+    """
+
+    batch: int | None = None
+    order: Order | None = None
 
 
 _OF_A_MODEL = {
@@ -76,6 +90,23 @@ def refuse_options_of_a_model(source: Name, options: ExportOptions, *, merge: bo
                 source,
                 usage=f"{option} does not go with {of}: {reason}",
                 **NO_MODEL,
+            )
+
+
+def refuse_options_of_a_gguf(source: Name, options: ExportOptions) -> None:
+    """Make sure that nothing is said that only a GGUF takes.
+
+    Raises:
+        OptionsError: something is.
+    """
+    for name in ("model_name", "metadata"):
+        if getattr(options, name) is not None:
+            raise OptionsError(
+                source,
+                usage=f"{_OF_A_MODEL[name]} does not go with --format hf: it is for a GGUF",
+                expected="no description of the model for a Hugging Face folder",
+                found=_OF_A_MODEL[name],
+                hint="leave it out; a folder is described by its README.md",
             )
 
 

@@ -1,4 +1,4 @@
-"""The use case: compare a GGUF with what its checkpoint becomes."""
+"""The use case: compare a GGUF, or a Hugging Face folder, with what its checkpoint becomes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from converter.resume.rearrange import rearranged
 from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
+from converter.use_cases.verify_folder import folder_differences, is_folder
 from converter.vocabulary import read_vocabulary
 from ggcp_schema import Source
 
@@ -40,7 +41,7 @@ class _Expected(NamedTuple):
 def verify(
     source: Name, path: Name, *, base: Name | None = None, progress: Progress = silent
 ) -> list[str]:
-    """Return one line for each difference between a GGUF and what its checkpoint becomes.
+    """Return one line for each difference between a GGUF or folder and what its checkpoint becomes.
 
     Of more than MOST_DIFFERENCES the last line gives the number of the others. Not compared are the
     version of GGUF, the padding between the data, and the version of ggcp that made the file.
@@ -54,6 +55,8 @@ def verify(
         FormatError: a file is damaged, or the base does not fit.
         ConversionError: a merged model is given without its base, or a base with something else.
     """
+    if is_folder(path):
+        return _few(folder_differences(source, path, base, progress))
     with contextlib.ExitStack() as stack:
         finished = read_made(stack.enter_context(Source.open(path)))
         opened = stack.enter_context(open_checkpoint(source))

@@ -25,3 +25,6 @@ class NullOutput:
     def file(self) -> BinaryIO:
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         return open(self.descriptor, "wb", closefd=False)
+
+    def reserve(self, size: int) -> None:
+        os.ftruncate(self.descriptor, size)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tiny_files import WRITING, perform, write_inputs
 
-import converter.disk.output
+import converter.disk.new_file
 from converter import ConversionError
 from ggcp_schema import FormatError
 
@@ -125,7 +125,7 @@ def replaced(calls: Calls, missing: tuple[str, ...] = ()) -> Iterator[None]:
                 raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
             patch.setattr(os, "link", refuse)
-        patch.setattr(converter.disk.output, "FileIO", calls.opened)
+        patch.setattr(converter.disk.new_file, "FileIO", calls.opened)
         yield
 
 

@@ -428,8 +428,8 @@ def test_an_error_of_a_builder_names_the_output(folder: Path) -> None:
 def test_folder_that_cannot_be_opened(
     source: Path, folder: Path, right: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The source, the folder to hold it and the output open; the folder to synchronise does not."""
-    monkeypatch.setattr(os, "open", failing(errno.EACCES, 3, os.open))
+    """The source, the folder (twice) and the output open; the folder to synchronise does not."""
+    monkeypatch.setattr(os, "open", failing(errno.EACCES, 4, os.open))
     convert(source, folder / "out.gguf")
     assert (folder / "out.gguf").read_bytes() == right
 

@@ -1,0 +1,150 @@
+"""A file that this program created, written through nothing but its descriptor."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from contextlib import AbstractContextManager
+from io import BufferedWriter, FileIO
+
+from converter.disk.folder import Folder, retried
+from converter.disk.refusals import NO_FSYNC, explained
+from converter.errors import ConversionError
+from ggcp_schema import Source
+
+try:
+    import fcntl
+except ImportError:  # only where there are no POSIX locks
+    fcntl = None  # type: ignore[assignment]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""How a file is opened: it is new, and no link is followed."""
+
+
+class NewFile:
+    """A file that was created and is open.
+
+    It is never opened again by its name, which somebody else may give to another file.
+
+    Attributes:
+        path: its name, or the one that it will have, for messages.
+        descriptor: the open file; -1 before and after.
+
+    Args:
+        path: its name.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.descriptor = -1
+        self._created: os.stat_result | None = None
+
+    def create(self, folder: Folder, name: str) -> None:
+        """Create it in a folder, for its owner alone to open.
+
+        Raises:
+            OSError: the system refuses, also because the name is taken.
+        """
+        self.descriptor = folder.open(name, CREATE, 0o600)
+        self._created = os.fstat(self.descriptor)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Explain whatever the system says against writing; also full disks."""
+        return explained(self.path)
+
+    def file(self) -> BufferedWriter:
+        """Return a buffered file over the descriptor, which stays open when that is closed."""
+        raw = FileIO(self.descriptor, "wb", closefd=False)
+        raw.name = self.path  # which errors then name
+        return BufferedWriter(raw)
+
+    def source(self) -> Source:
+        """Return what has been written, to read it back through a descriptor of the same file.
+
+        It must be closed before the file gets its name: Windows gives no other to one that is open.
+        """
+        length = os.fstat(self.descriptor).st_size
+        os.lseek(self.descriptor, 0, os.SEEK_SET)  # a duplicate is where this one is
+        return Source(FileIO(os.dup(self.descriptor)), self.path, length)
+
+    def reserve(self, size: int) -> None:
+        """Reserve all of its bytes, so that a full disk is noticed before anything is copied.
+
+        Raises:
+            OSError: there is no room.
+        """
+        try:
+            retried(os.posix_fallocate, self.descriptor, 0, size)
+        except (OSError, AttributeError) as error:
+            if getattr(error, "errno", None) in _FULL:
+                raise
+            retried(os.ftruncate, self.descriptor, size)  # a disk or system that cannot reserve
+
+    def sync(self) -> None:
+        """Wait until the data are on the disk.
+
+        Raises:
+            ConversionError: the disk fails, or does not do that.
+        """
+        with explained(self.path, NO_FSYNC):
+            if hasattr(fcntl, "F_FULLFSYNC"):  # macOS, whose fsync does not wait for the disk
+                try:
+                    retried(fcntl.fcntl, self.descriptor, fcntl.F_FULLFSYNC)
+                except OSError:  # a disk that does not know it
+                    pass
+                else:
+                    return
+            retried(os.fsync, self.descriptor)
+
+    def require_own(self, folder: Folder, name: str) -> None:
+        """Make sure that a name is that of this file, not of one put in its place.
+
+        Raises:
+            ConversionError: it is another's, or nobody's.
+        """
+        status = folder.status(name)
+        if self._created is None or status is None or not os.path.samestat(status, self._created):
+            raise ConversionError(
+                self.path,
+                expected="the file that was written",
+                found="another file in its place, or none",
+                hint="somebody else changes files in that folder; write to a folder of your own",
+            )
+
+    def set_mode(self, replaced: os.stat_result | None) -> None:
+        """Give it the mode of the file that it replaces, or else that of any new file."""
+        if replaced is not None and not stat.S_ISREG(replaced.st_mode):
+            replaced = None
+        set_mode(self.descriptor, 0o666, replaced)
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        if self.descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.descriptor)
+            self.descriptor = -1
+
+
+def set_mode(descriptor: int, new: int, replaced: os.stat_result | None) -> None:
+    """Give what is open the mode of what it replaces, or else that of anything new.
+
+    Args:
+        descriptor: a file or folder.
+        new: what the umask is taken from.
+        replaced: what it replaces; None for nothing.
+    """
+    if not hasattr(os, "fchmod"):  # Windows
+        return
+    umask = os.umask(0o077)  # there is no other way to read it
+    os.umask(umask)
+    mode = new & ~umask
+    own = os.fstat(descriptor)
+    if replaced is not None:
+        # No more than something new if another user owned it, and never set-user-id.
+        mode = replaced.st_mode & (0o777 if replaced.st_uid == own.st_uid else mode)
+    with contextlib.suppress(OSError):  # a disk without modes
+        os.fchmod(descriptor, mode | (own.st_mode & stat.S_ISGID))

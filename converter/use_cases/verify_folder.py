@@ -1,0 +1,158 @@
+"""The use case: compare a Hugging Face folder with what its checkpoint becomes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+from converter.disk.checking import digest, read_manifest, statuses
+from converter.disk.folder import Folder
+from converter.disk.manifest import MANIFEST, Listed, Manifest
+from converter.errors import ConversionError
+from converter.gguf_io.reader import Gguf
+from converter.hf_io.comparison import content_differences, value_differences
+from converter.inputs import Opened, open_checkpoint
+from converter.layouts.folder import (
+    Choices,
+    folder_plan,
+    says_rescued,
+    says_tokenizer,
+    stored_choices,
+    stored_resumption,
+)
+from converter.layouts.merged import read_base
+from converter.plan import FolderPlan, Metadata, PlannedFile
+from converter.progress import Progress
+from converter.resume.decide import contradictions
+from converter.snapshot import Snapshot
+from converter.use_cases.export import require_lora
+from converter.use_cases.export_folder import state_of, whole_model
+from converter.use_cases.export_options import Name
+from converter.vocabulary import read_vocabulary
+from ggcp_schema import FormatError, Source
+from ggcp_schema.language.errors import reason
+
+_TOKENIZER = "tokenizer.model"
+
+
+def is_folder(path: Name) -> bool:
+    """Tell whether a name is that of a folder, whatever is in it."""
+    return os.path.isdir(path)  # noqa: PTH112 - unlike Path.is_dir it never raises
+
+
+def folder_differences(
+    source: Name, path: Name, base: Name | None, progress: Progress
+) -> Iterator[str]:
+    """Yield one line for each difference between a folder and what its checkpoint becomes.
+
+    What the checkpoint does not hold is taken as ggcp.json says; a vocabulary that is not in the
+    checkpoint as the folder's tokenizer.model.
+
+    Raises:
+        FormatError: a file is damaged, or the base does not fit.
+        ConversionError: a merged model is given without its base, or a base with something else.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Folder(os.fspath(path))
+        stack.callback(folder.release)
+        try:
+            folder.hold()
+            manifest = read_manifest(folder)
+            found = set(statuses(folder, manifest))
+        except OSError as error:
+            raise FormatError(
+                file=os.fspath(path),
+                expected="a folder to read",
+                found=reason(error),
+                hint="give a folder that ggcp wrote",
+            ) from error
+        choices = stored_choices(manifest.choices, folder.path_of(MANIFEST))
+        _require_base_where_merged(path, choices, base)
+        opened = stack.enter_context(open_checkpoint(source))
+        model: Gguf | None = None
+        if base is not None:
+            require_lora(opened, source)
+            model = read_base(stack.enter_context(Source.open(base)))
+        snapshot = _model(opened, model, manifest)
+        tokenizer = (
+            _tokenizer(snapshot, folder, choices) if says_tokenizer(manifest.choices) else None
+        )
+        choices = replace(choices, tokenizer=tokenizer)
+        plan, contradicted = _expected(snapshot, choices)
+        with progress("Verifying", plan.length) as count:
+            yield from chain(contradicted, _differences(plan, folder, manifest, found, count))
+        opened.source.check_unchanged()
+        if model is not None:
+            model.source.check_unchanged()
+
+
+def _require_base_where_merged(path: Name, choices: Choices, base: Name | None) -> None:
+    if choices.merged != (base is not None):
+        raise ConversionError(
+            path,
+            expected="a merged model to go with --merge" if base else "the base model with it",
+            found="none" if base else "a merged model alone",
+            hint="leave --merge out" if base else "name the base model with --merge BASE.gguf",
+        )
+
+
+def _model(opened: Opened, base: Gguf | None, manifest: Manifest) -> Snapshot:
+    if opened.lora and base is None:
+        raise ConversionError(
+            opened.source.label or "checkpoint",
+            expected="a checkpoint that holds a whole model",
+            found="a LoRA",
+            hint="the folder was not made from this file; give the one that it was made from",
+        )
+    return whole_model(opened, base, rescue=says_rescued(manifest.choices))
+
+
+def _tokenizer(snapshot: Snapshot, folder: Folder, choices: Choices) -> tuple[Metadata, ...] | None:
+    """Return the vocabulary: that of the checkpoint, or else what the folder says that it is."""
+    if choices.own_tokenizer:
+        return snapshot.vocabulary
+    count = snapshot.hyperparameters.vocabulary_size
+    with Source.open(folder.path_of(_TOKENIZER)) as source:
+        return read_vocabulary(source, token_count=count).metadata
+
+
+def _expected(snapshot: Snapshot, choices: Choices) -> tuple[FolderPlan, Iterator[str]]:
+    resumption = stored_resumption(choices)
+    if resumption is None or snapshot.optimizer is None:
+        return folder_plan(snapshot, choices, None), iter(())
+    state = state_of(snapshot, resumption, choices.batch)
+    return folder_plan(snapshot, choices, state), contradictions(snapshot, resumption)
+
+
+def _differences(
+    plan: FolderPlan,
+    folder: Folder,
+    manifest: Manifest,
+    found: set[str],
+    progress: Callable[[int], object],
+) -> Iterator[str]:
+    names = {file.name for file in plan.files}
+    planned = {**plan.choices, "version": manifest.choices.get("version")}
+    yield from (f"{MANIFEST}: {line}" for line in value_differences(planned, manifest.choices))
+    for name in sorted({*found, *manifest.files} - names - {MANIFEST}):
+        yield f"{name}: not expected"
+    for file in plan.files:
+        if file.name not in found:
+            yield f"{file.name}: missing"
+        else:
+            yield from _file_differences(file, folder, manifest, progress)
+
+
+def _file_differences(
+    file: PlannedFile, folder: Folder, manifest: Manifest, progress: Callable[[int], object]
+) -> Iterator[str]:
+    with Source.open(folder.path_of(file.name)) as source:
+        differing = list(content_differences(file, source, progress))
+        yield from differing
+        listed = None if differing else Listed(source.size, digest(source, lambda _count: None))
+        source.check_unchanged()
+    if listed is not None and manifest.files.get(file.name) != listed:
+        yield f"{MANIFEST}: files[{file.name}]: another size or hash than that of the file"
