@@ -75,7 +75,7 @@ def hf_names(n_layer: int) -> dict[str, str]:
 
 
 def to_hf(name: str, values: Array, n_head: int) -> Array:
-    """A tensor of the checkpoint with its rows as transformers wants them, all of a head rotated."""
+    """A tensor of the checkpoint with its rows as transformers wants them."""
     if not name.endswith(("wq.weight", "wk.weight")):
         return values
     heads = values.reshape(n_head, -1, 2, values.shape[1])
@@ -228,3 +228,9 @@ def float64_steps(
             shrunk = decay if decays_norms or g.ndim > 1 else 0.0
             w[name] = w[name] * (1 - rate * shrunk) - rate * m_hat / (np.sqrt(v_hat) + epsilon)
     return w
+
+
+def snippets(page: Path) -> list[str]:
+    """The Python in a page of Markdown."""
+    blocks = page.read_text(encoding="utf-8").split("```python\n")[1:]
+    return [block.split("```")[0] for block in blocks]

@@ -219,7 +219,7 @@ def _without_optimizer(snapshot: Snapshot, options: FolderOptions) -> str:
     if snapshot.optimizer is None:
         return "the file holds a model alone"
     if snapshot.optimizer.type is not OptimizerType.ADAM:
-        return "it is that of L-BFGS, whose line search is another in PyTorch: it could not go on"
+        return "PyTorch's L-BFGS searches along a line in another way, and could not go on exactly"
     if options.outtype not in (None, "f32"):
         return "the moments would lose their precision when they are loaded beside such weights"
     return ""

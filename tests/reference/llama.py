@@ -51,10 +51,12 @@ def forward(
     epsilon: float,
     rope_dimension_count: int | None = None,
     rope_base: float = 10000.0,
+    rope_scale: float = 1.0,
     deltas: Weights | None = None,
 ) -> Array:
     """The logits [n_tokens, n_vocab]. `deltas` are added to the weights of their names."""
     model = _model(weights, hyperparameters, epsilon, rope_dimension_count, rope_base, deltas)
+    model.rope_scale = rope_scale
     return _forward(model, tokens)[0]
 
 
