@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from converter.facts import Group, OptimizerFacts
@@ -26,6 +27,10 @@ class Section(NamedTuple):
     facts: tuple[Fact, ...]
 
 
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July", "August", "September"),
+    *("October", "November", "December"),
+)
 TYPES = {OptimizerType.ADAM: "Adam", OptimizerType.LBFGS: "L-BFGS"}
 
 
@@ -41,6 +46,13 @@ def in_bytes(length: int) -> str:
         if length >= 1 << power:
             return f"{text} ({length / (1 << power):.1f} {unit})"
     return text
+
+
+def in_date(moment: datetime) -> str:
+    """Return a moment in UTC in words: ``7 August 2023, 09:05 UTC``."""
+    # Not strftime, whose months are in the language of the machine.
+    month = _MONTHS[moment.month - 1]
+    return f"{moment.day} {month} {moment.year}, {moment.hour:02}:{moment.minute:02} UTC"
 
 
 def _layout(report: Report) -> str:
@@ -60,6 +72,8 @@ def sections(report: Report) -> tuple[Section, ...]:
         Fact("kind", report.kind),
         Fact("layout", _layout(report)),
         Fact("written by", report.written_by),
+        Fact("modified", in_date(report.modified) if report.modified else ""),
+        Fact("SHA-256", report.sha256 or ""),
     ]
     training = [*_facts(report.training)]
     if report.context_length:

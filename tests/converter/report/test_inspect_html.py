@@ -238,7 +238,9 @@ class TestFile:
         done = run("inspect", fixtures / "v0_adam_one.bin", "--html", page)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"{page}: {page.stat().st_size} bytes\n"
-        assert page.read_text("utf-8") == as_html(inspect(fixtures / "v0_adam_one.bin"))
+        assert page.read_text("utf-8") == as_html(
+            inspect(fixtures / "v0_adam_one.bin", identify=True)
+        )
         assert [path.name for path in folder.iterdir()] == ["page.html"]
 
     def test_json_goes_with_it(self, fixtures: Path, folder: Path) -> None:
