@@ -136,7 +136,9 @@ def inspect(options: Namespace) -> int:
         from converter.report.html import as_html
 
         output = Output(options.html, force=options.force, inputs=(options.input,))
-    report = run_inspection(options.input, stats=options.stats, progress=terminal.bar)
+    report = run_inspection(
+        options.input, stats=options.stats, identify=output is not None, progress=terminal.bar
+    )
     if output is not None:
         page = as_html(report, tensors=options.tensors).encode("utf-8")
         with output, output.writing():

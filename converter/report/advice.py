@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from converter.report.report import Report
+from converter.report.verdict import Verdict, verdict
 from converter.report.words import number
 from ggcp_schema import printable
 from ggcp_schema.enums import OptimizerType
@@ -132,7 +133,7 @@ def steps(report: Report) -> tuple[Step, ...]:
 
 
 def _rescue(report: Report) -> Iterator[Step]:
-    if not report.lora and (report.aborted_save or report.parameter_count is not None):
+    if verdict(report) is Verdict.RESCUABLE:
         zeros = report.aborted_save
         missing = ", with zeros for what is missing" if zeros else ", all of which is there"
         vocabulary = "" if report.vocabulary_tokens else "--vocab VOCAB "
@@ -222,5 +223,5 @@ def summary(report: Report) -> str:
     layers = f"{number(sizes['block_count'])} layer" + "s" * (sizes["block_count"] != 1)
     text = f"{kind} {number(report.parameter_count)} parameters in {layers}"
     done = report.training.get("iteration_count", 0)
-    text += f", after {number(done)} iterations of training" if done else ""
+    text += f", after {number(done)} iteration{'s' * (done != 1)} of training" if done else ""
     return text + (". The file is damaged." if report.error else ".")

@@ -25,6 +25,7 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     values: dict[str, Any] = {
         "format": FORMAT,
         "file": {"name": printable(report.file), "bytes": report.length},
+        **_identity(report),
         "kind": report.kind_code,
         "layout": {
             "optimizer": (report.optimizer.layout if report.optimizer else "") or None,
@@ -49,6 +50,15 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     values["next"] = [step._asdict() for step in steps(report)]
     result: dict[str, Any] = _plain(values)
     return result
+
+
+def _identity(report: Report) -> dict[str, str]:
+    found = {}
+    if report.sha256 is not None:
+        found["sha256"] = report.sha256
+    if report.modified is not None:
+        found["modified"] = report.modified.isoformat().replace("+00:00", "Z")
+    return found
 
 
 def _error(report: Report) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from converter.facts import Facts
 from converter.numeric.statistics import Statistics
@@ -36,11 +37,16 @@ class Report(Facts):
         thorough: whether everything was read to find the order, not only a sample.
         statistics: what the elements of each tensor are like, by its path; empty if that was not
             asked.
+        sha256: of the whole file, 64 hexadecimal digits; None if it was not asked.
+        modified: when the file was last written to, in UTC, to the second; None likewise, or if
+            that is no date of the calendar.
     """
 
     order: Finding | None
     thorough: bool
     statistics: Mapping[str, Statistics]
+    sha256: str | None
+    modified: datetime | None
 
     @property
     def known_order(self) -> Order | None:
