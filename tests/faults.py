@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
+
+_SAID = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your share of the disk is used up",
+    errno.EFBIG: "this disk or shell allows no file of this size",
+    errno.EACCES: "no permission to write there",
+}
+
+
+def said(number: int) -> str:
+    """What the user is told where the system says `number` against writing."""
+    return _SAID.get(number, f"'{os.strerror(number)}'")
 
 
 def failing(number: int, after: int = 0, good: Callable[..., Any] | None = None) -> Any:

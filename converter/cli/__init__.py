@@ -9,12 +9,24 @@ import errno
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from converter.cli.developers import check_synth
 from converter.cli.grammar import parser, with_default_command
 from converter.cli.signals import Signals, StoppedError
-from converter.cli.streams import StandardError, UnheardError, complain, heard, tell_that_unheard
+from converter.cli.streams import (
+    StandardError,
+    UnheardError,
+    complain,
+    heard,
+    notify,
+    tell_that_unheard,
+)
+from converter.cli.styles import Role
 from converter.disk.stopping import PLACED, discard_unfinished
+
+if TYPE_CHECKING:
+    from converter.errors import ConversionError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,9 +75,11 @@ def _stopped(number: int) -> int:
     if not discard_unfinished():
         complain("stopped; an unfinished file could not be removed")
     elif PLACED:
-        complain(f"stopped; {', '.join(PLACED)} was written before, and is whole")
+        notify(
+            "note", Role.DETAIL, f"stopped; {', '.join(PLACED)} was written before, and is whole"
+        )
     else:
-        complain("stopped; no unfinished file was kept")
+        notify("note", Role.DETAIL, "stopped; no unfinished file was kept")
     return 128 + number
 
 
@@ -90,13 +104,14 @@ def _run(arguments: list[str]) -> int:
     except OptionsError as error:
         grammar.error(error.usage)
     except (FormatError, ConversionError) as error:
-        complain(str(error))
+        complain(error.statement, error.hint)
     except (MemoryError, OSError) as error:
-        complain(str(_refused(options, error)))
+        refused = _refused(options, error)
+        complain(refused.statement, refused.hint)
     return 1
 
 
-def _refused(options: Namespace, error: MemoryError | OSError) -> Exception:
+def _refused(options: Namespace, error: MemoryError | OSError) -> ConversionError:
     """Return the error for what the system refuses where nobody expects it."""
     from converter.errors import ConversionError
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from converter.cli import terminal
 from converter.cli.developers import ranks
 from converter.cli.grammar import NOT_COMPARED
+from converter.cli.styles import by_role
 from converter.cli.terminal import say, say_json
 from converter.progress import LOGGER
 from ggcp_schema import printable
@@ -132,7 +133,7 @@ def inspect(options: Namespace) -> int:
     elif not options.quiet:
         width, plain = terminal.shape()
         text = as_text(report, tensors=options.tensors, width=width, plain=plain)
-        say(*text.split("\n"))
+        say(*by_role(text.split("\n")))
     if report.error is not None:
         raise report.error
     return 0

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from converter.cli.styles import Role, is_terminal, labelled
+
 
 class UnheardError(Exception):
     """Standard output did not take the result; the cause says why."""
@@ -31,8 +33,8 @@ def tell_that_unheard(error: UnheardError) -> None:
     _drop_what_is_left(sys.stdout)
     if not isinstance(error.__cause__, BrokenPipeError):  # where nobody reads is nobody to tell
         complain(
-            f"expected standard output to take the result, found '{error.__cause__}'; "
-            "make room, or send it to another place"
+            f"expected standard output to take the result, found '{error.__cause__}'",
+            "make room, or send it to another place",
         )
 
 
@@ -71,8 +73,25 @@ class StandardError:
         return getattr(sys.stderr, name)
 
 
-def complain(text: str) -> None:
-    """Say what is wrong."""
+def complain(text: str, hint: str = "") -> None:
+    """Say what is wrong and what to do next: on a terminal apart, on a pipe in one plain line."""
+    if not is_terminal(StandardError()):
+        text, hint = "; ".join(filter(None, (text, hint))), ""
+    notify("error", Role.ERROR, text)
+    if hint:
+        notify("hint", Role.HINT, hint)
+
+
+def notify(label: str, role: Role, text: str) -> None:
+    """Say something: on a terminal behind its label, on a pipe in one plain line.
+
+    Args:
+        label: what it is called, such as ``warning``.
+        role: what the label looks like.
+        text: what is said, whatever names are in it.
+    """
     from ggcp_schema.language.errors import printable  # which --help does not need
 
-    StandardError().write(f"ggcp: {printable(text)}\n")
+    stream = StandardError()
+    text = printable(text)
+    stream.write(labelled(label, role, text, stream) if is_terminal(stream) else f"ggcp: {text}\n")

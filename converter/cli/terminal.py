@@ -5,28 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from converter.cli.streams import StandardError, heard
+from converter.cli.streams import StandardError, heard, notify
+from converter.cli.styles import Line, Role, columns, is_terminal, styled, wrapped
 from converter.progress import LOGGER
 from ggcp_schema import printable
 
 
-class _Printable(logging.Formatter):
-    """Makes a note of one line, without control characters, whatever names are in it."""
+class _Notes(logging.Handler):
+    """Says notes on standard error."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+    def emit(self, record: logging.LogRecord) -> None:
+        warning = record.levelno >= logging.WARNING
+        label, role = ("warning", Role.WARNING) if warning else ("note", Role.DETAIL)
+        notify(label, role, record.getMessage())
 
 
 def set_up(*, quiet: bool, verbose: bool) -> None:
     """Send notes to standard error, as many as the user wants."""
-    handler = logging.StreamHandler(StandardError())
-    handler.setFormatter(_Printable("ggcp: %(message)s"))
-    LOGGER.handlers[:] = [handler]
+    LOGGER.handlers[:] = [_Notes()]
     LOGGER.propagate = False
     LOGGER.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
 
@@ -34,7 +34,7 @@ def set_up(*, quiet: bool, verbose: bool) -> None:
 @contextlib.contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
     """Show a progress bar in bytes if standard error is a terminal, and nothing otherwise."""
-    if sys.stderr is None or not sys.stderr.isatty() or LOGGER.level >= logging.ERROR:
+    if not is_terminal(sys.stderr) or LOGGER.level >= logging.ERROR:
         yield lambda _count: None
         return
     from tqdm import tqdm
@@ -51,21 +51,29 @@ def shape() -> tuple[int, bool]:
     try:
         "█×".encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
-        return _columns(), True
-    return _columns(), False
+        return columns(sys.stdout), True
+    return columns(sys.stdout), False
 
 
-def _columns() -> int:
-    return max(40, min(shutil.get_terminal_size((100, 24)).columns, 100))
+def say(*lines: str | Line) -> None:
+    """Print lines of a result; what a terminal cannot show, or would obey, as escapes.
 
-
-def say(*lines: str) -> None:
-    """Print lines of a result; what a terminal cannot show, or would obey, as escapes."""
+    Styles are put around what is left, so that no name from a file can end or begin one.
+    """
     if sys.stdout is not None:
         encoding = sys.stdout.encoding or "ascii"
-        text = "\n".join(map(printable, lines))
+        shown = []
+        for line in lines:
+            text, role = line if isinstance(line, Line) else (line, None)
+            text = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+            shown.append(styled(text, role, sys.stdout))
         with heard():
-            print(text.encode(encoding, "backslashreplace").decode(encoding))
+            print("\n".join(shown))
+
+
+def say_wrapped(text: str, indent: str = "") -> None:
+    """Print a sentence of a result: on a terminal wrapped at its width."""
+    say(*wrapped(printable(text), sys.stdout, first=indent, others=f"{indent}  "))
 
 
 def say_json(result: Any) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf, GgufTensor, read_gguf, shown_name
 from converter.plan import Metadata, Plan, PlannedTensor
+from converter.roles import Role, refused
 from ggcp_schema import Source, printable
+from ggcp_schema.foreign import recognised
 from ggcp_schema.gguf import ValueType
+from ggcp_schema.language.checks import shown
 from ggcp_schema.language.fields import NotANumber
 from ggcp_schema.language.source import BLOCK_BYTES
 
@@ -28,6 +31,11 @@ def read_made(source: Source) -> Gguf:
     Raises:
         FormatError: the file cannot be read, is no GGUF, or is damaged.
     """
+    magic = source.read_at(0, min(source.size, 4))
+    if magic != b"GGUF":
+        error = refused(Role.MADE, recognised(source), shown(magic))
+        error.file = source.label
+        raise error
     return read_gguf(source, damaged=_DAMAGED, other=_DAMAGED)
 
 

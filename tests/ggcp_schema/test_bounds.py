@@ -25,9 +25,9 @@ from ggcp_schema import FormatError, parse
 SECOND = 1.0
 MOST_MEMORY = 8 << 20
 
-PIPE = "expected a regular file, found a pipe; standard input is not supported; save the data to a"
-DEVICE = "expected a regular file, found a device; standard input is not supported; give the name"
-FOLDER = "expected a regular file, found a folder; give the name of a file in it"
+PIPE = "this is a pipe; standard input is not supported; save the data to a"
+DEVICE = "this is a device; standard input is not supported; give the name"
+FOLDER = "this is a folder; give the name of a file in it"
 CIRCLE = "found 'Too many levels of symbolic links'; the symbolic links lead in a circle; give the"
 
 
