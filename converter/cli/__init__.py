@@ -6,13 +6,17 @@ Exit codes: 0 done; 1 bad input or failed check; 2 usage; 128 + n stopped by sig
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from converter.cli.developers import check_synth
-from converter.cli.grammar import parser, with_default_command
+from converter.cli.first_words import with_default_command
+from converter.cli.grammar import ALL_COMMANDS, parser
+from converter.cli.parsing import did_you_mean
 from converter.cli.signals import Signals, StoppedError
 from converter.cli.streams import (
     StandardError,
@@ -85,9 +89,17 @@ def _stopped(number: int) -> int:
 
 def _run(arguments: list[str]) -> int:
     arguments = with_default_command(arguments)
-    grammar = parser(only=arguments[0] if arguments else None)
-    with heard():
-        options = grammar.parse_args(arguments)
+    word = arguments[0]
+    grammar = parser(only=word)
+    if word not in ALL_COMMANDS and not word.startswith("-"):
+        hint = did_you_mean(word, ALL_COMMANDS)
+        if not hint and os.path.lexists(word):
+            hint = f"to know what this file is: ggcp inspect {shlex.quote(word)}"
+        grammar.error(f"no such command: {word}", hint)
+    options, unknown = grammar.parse_known_args(arguments)
+    grammar = getattr(options, "grammar", grammar)
+    if unknown:
+        grammar.refuse_unknown(unknown)
     take_names(grammar, options)
     if options.command == "synth":
         check_synth(grammar, options)
