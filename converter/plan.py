@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from converter.assumptions import Assumption
 from converter.parts import Part
 from ggcp_schema.gguf import TensorType, ValueType
 
@@ -69,11 +70,13 @@ class Plan:
         architecture: the value of ``general.architecture``, which is the first key.
         metadata: all other keys, in order.
         tensors: all tensors, in order.
+        assumptions: what the values rest on that was decided; no part of the file.
     """
 
     architecture: str
     metadata: tuple[Metadata, ...]
     tensors: tuple[PlannedTensor, ...]
+    assumptions: tuple[Assumption, ...] = field(default=(), compare=False)
 
     @property
     def length(self) -> int:

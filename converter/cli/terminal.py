@@ -71,9 +71,10 @@ def say(*lines: str | Line) -> None:
             print("\n".join(shown))
 
 
-def say_wrapped(text: str, indent: str = "") -> None:
+def say_wrapped(text: str, *, indent: str = "", role: Role | None = None) -> None:
     """Print a sentence of a result: on a terminal wrapped at its width."""
-    say(*wrapped(printable(text), sys.stdout, first=indent, others=f"{indent}  "))
+    lines = wrapped(printable(text), sys.stdout, first=indent, others=f"{indent}  ")
+    say(*(Line(line, role) for line in lines))
 
 
 def say_json(result: Any) -> None:

@@ -23,7 +23,7 @@ from converter.disk.refusals import NO_FSYNC, explained, refuse, taken
 from converter.disk.stopping import PLACED, UNDISCARDED, uninterrupted
 from converter.errors import ConversionError
 from converter.progress import LOGGER
-from ggcp_schema import Source, printable
+from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.language.errors import reason
 
 try:
@@ -291,7 +291,12 @@ def write_whole(
     """
     with Output(path, force=force, inputs=inputs, sync=sync) as output:
         with output.writing(), output.file() as file:
-            fill(file)
+            try:
+                fill(file)
+            except FormatError as error:
+                if isinstance(error.__cause__, OSError):  # the disk's, who builds knows no files
+                    raise error.__cause__ from error
+                raise
             length = file.tell()
         output.commit()
     return length

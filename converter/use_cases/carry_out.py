@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from converter.assumptions import Assumption
 from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.gguf_io.writer import write
@@ -53,11 +54,13 @@ class Written:
         path: name of the file.
         tensors: tensors in it.
         length: bytes of the file.
+        assumptions: what its values rest on that was decided.
     """
 
     path: str
     tensors: int
     length: int
+    assumptions: tuple[Assumption, ...] = field(default=(), compare=False)
 
 
 def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:
@@ -81,7 +84,22 @@ def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: 
         for source in sources:
             source.check_unchanged()
         output.commit()
-    return Written(output.path, len(plan.tensors), length)
+    return Written(output.path, len(plan.tensors), length, plan.assumptions)
+
+
+def tell_what_was_decided(plan: Plan) -> None:
+    """Say, to whom wants to know more, what a plan rests on and what becomes of each tensor."""
+    for assumption in plan.assumptions:
+        LOGGER.debug("%s", assumption)
+    for tensor in plan.tensors:
+        made = any(isinstance(part, Computed) for part in tensor.parts)
+        LOGGER.debug(
+            "%s: %s, %s, %s",
+            tensor.name,
+            tensor.type.name,
+            " × ".join(map(str, tensor.shape)),
+            "computed" if made else "copied",
+        )
 
 
 def _require_as_planned(plan: Plan, output: Output, progress: Progress) -> None:

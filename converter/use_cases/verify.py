@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 from converter.errors import ConversionError
-from converter.gguf_io.comparison import as_made_by_its_version, differences, read_made
+from converter.gguf_io.comparison import (
+    Difference,
+    Subject,
+    as_made_by_its_version,
+    compared,
+    count_compared,
+    read_made,
+)
 from converter.gguf_io.reader import Gguf
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts import adapter, inference, merged, trainer
@@ -29,6 +37,22 @@ MOST_DIFFERENCES = 100
 """How many differences are told one by one; of one wrong option there are far fewer."""
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What a GGUF has in common with what its checkpoint becomes.
+
+    Attributes:
+        count: how many things were compared: keys, tensors, the order of each, and the size.
+        differing: how many of them differ, by what they are.
+        lines: one line for each difference; of more than MOST_DIFFERENCES the last gives the
+            number of the others.
+    """
+
+    count: int
+    differing: Counter[Subject]
+    lines: list[str]
+
+
 class _Expected(NamedTuple):
     """What a GGUF should be, and what contradicts what it says of itself."""
 
@@ -41,8 +65,18 @@ def verify(
 ) -> list[str]:
     """Return one line for each difference between a GGUF and what its checkpoint becomes.
 
-    Of more than MOST_DIFFERENCES the last line gives the number of the others. Not compared are the
-    version of GGUF, the padding between the data, and the version of ggcp that made the file.
+    They are the lines of ``compare``, which see.
+    """
+    return compare(source, path, base=base, progress=progress).lines
+
+
+def compare(
+    source: Name, path: Name, *, base: Name | None = None, progress: Progress = silent
+) -> Comparison:
+    """Compare a GGUF with what its checkpoint becomes.
+
+    Not compared are the version of GGUF, the padding between the data, and the version of ggcp that
+    made the file.
 
     What the checkpoint does not hold is taken as the GGUF says: the epsilon of the RMS norms, the
     order of the reading trainer, the rows by which the moments were divided; for a model also the
@@ -71,17 +105,24 @@ def verify(
             expected = _to_resume(opened, finished)
         with progress("Verifying", expected.plan.length) as count:
             plan = as_made_by_its_version(expected.plan, finished)
-            found = _few(chain(expected.contradictions, differences(plan, finished, count)))
+            contradicting = (Difference(Subject.KEY, w) for w in expected.contradictions)
+            found = chain(contradicting, compared(plan, finished, count))
+            comparison = _counted(found, count_compared(plan, finished))
         opened.source.check_unchanged()
         if base is not None:
             base_model.source.check_unchanged()
-    return found
+    return comparison
 
 
-def _few(differences: Iterator[str]) -> list[str]:
-    found = list(islice(differences, MOST_DIFFERENCES))
-    more = sum(1 for _ in differences)
-    return [*found, f"and {more} more differences"] if more else found
+def _counted(differences: Iterator[Difference], count: int) -> Comparison:
+    differing: Counter[Subject] = Counter()
+    lines: list[str] = []
+    for difference in differences:
+        differing[difference.subject] += 1
+        if len(lines) < MOST_DIFFERENCES:
+            lines.append(difference.words)
+    more = differing.total() - len(lines)
+    return Comparison(count, differing, [*lines, f"and {more} more differences"] if more else lines)
 
 
 def _require_base_where_merged(path: Name, finished: Gguf, base: Name | None) -> None:

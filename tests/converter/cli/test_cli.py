@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, ENVIRONMENT, run
-from gguf_bytes import expected
+from gguf_bytes import U32, expected
 from paths import FIXTURES
 from reference.checkpoint import read
 
@@ -99,6 +99,12 @@ def test_json(source: Path, folder: Path, right: bytes) -> None:
         "path": str(output),
         "tensors": 23,
         "bytes": len(right),
+        "assumptions": {
+            "epsilon": {"value": 1e-5, "basis": "assumed"},
+            "context_length": None,
+            "batch": None,
+            "order": None,
+        },
     }
 
 
@@ -154,7 +160,8 @@ class TestVerify:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"{output}: the same as {source}\n"
         assert run("verify", source, output, "--quiet").stdout == ""
-        wanted = {"same": True, "differences": []}
+        wanted = {"same": True, "compared": 25 + 23 + 3, "different": 0, "weights_identical": True}
+        wanted["differences"] = []
         assert json.loads(run("verify", source, output, "--json").stdout) == wanted
 
     def test_different(self, source: Path, folder: Path, right: bytes) -> None:
@@ -165,10 +172,46 @@ class TestVerify:
             f"{len(right) - 1:#x} of the file on"
         )
         done = run("verify", source, output)
-        assert (done.returncode, done.stdout, done.stderr) == (1, f"{output}: {line}\n", "")
+        head = "different: 1 of 51 things: weights identical, 1 tensor of the optimizer differs"
+        said = f"{output}: {head}\n  {line}\n"
+        assert (done.returncode, done.stdout, done.stderr) == (1, said, "")
         done = run("verify", source, output, "--json")
         assert done.returncode == 1
-        assert json.loads(done.stdout) == {"same": False, "differences": [line]}
+        assert json.loads(done.stdout) == {
+            "same": False,
+            "differences": [line],
+            "compared": 51,
+            "different": 1,
+            "weights_identical": True,
+        }
+
+    def test_the_first_five_and_the_rest(self, source: Path, folder: Path) -> None:
+        output = folder / "out.gguf"
+        changed = expected(read(source), __version__)
+        numbers = [key for key in changed.keys if key.type == U32]
+        lines = [f"  key {k.name}: expected {k.value}, found {k.value + 1}" for k in numbers]
+        for key in numbers:
+            key.value += 1
+        output.write_bytes(changed.to_bytes())
+        head = f"{output}: different: 15 of 51 things: weights identical, 15 keys differ"
+        done = run("verify", source, output)
+        assert (done.returncode, done.stderr) == (1, "")
+        more = "  and 10 more; --verbose shows them"
+        assert done.stdout.splitlines() == [head, *lines[:5], more]
+        done = run("verify", source, output, "--verbose")
+        assert done.stdout.splitlines() == [head, *lines]
+
+    def test_other_weights(self, source: Path, folder: Path) -> None:
+        output = folder / "out.gguf"
+        changed = expected(read(source), __version__)
+        first = changed.tensors[0]
+        first.data = first.data[:-1] + bytes([first.data[-1] ^ 1])
+        output.write_bytes(changed.to_bytes())
+        said = run("verify", source, output).stdout.splitlines()
+        assert said[0] == (
+            f"{output}: different: 1 of 51 things: not made from this checkpoint, or changed since"
+        )
+        assert not json.loads(run("verify", source, output, "--json").stdout)["weights_identical"]
 
     def test_damaged(self, source: Path, folder: Path, right: bytes) -> None:
         output = folder / "out.gguf"
