@@ -7,12 +7,23 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
 import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from command import COMMAND, ENVIRONMENT
+from command import ENVIRONMENT
+
+QUICK = """
+import sys
+from converter.cli import main, terminal, ticker
+assert terminal.DELAY == ticker.DELAY == 0.5
+terminal.DELAY = ticker.DELAY = 600
+sys.exit(main())
+"""
+"""The command where nothing takes half a second, so that no progress is shown: not even on a
+machine that is busy with other things."""
 
 
 class Shown(NamedTuple):
@@ -29,7 +40,15 @@ def on_a_terminal(
     command: list[str] | None = None,
     **environment: str,
 ) -> Shown:
-    """Run the command with both of its streams on a terminal of so many columns."""
+    """Run the command with both of its streams on a terminal of so many columns.
+
+    Args:
+        arguments: what stands behind its name.
+        columns: of the terminal.
+        cwd: the folder in which it runs.
+        command: how it is run; QUICK if nothing is said.
+        environment: variables, beside those of this process that say nothing of a terminal.
+    """
     ours, theirs = pty.openpty()
     settings = termios.tcgetattr(theirs)
     settings[1] &= ~termios.OPOST  # as it was written: no carriage return before a newline
@@ -50,7 +69,7 @@ def on_a_terminal(
     reader.start()
     try:
         done = subprocess.run(
-            [*(command or COMMAND), *map(str, arguments)],
+            [*(command or [sys.executable, "-c", QUICK]), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=theirs,
             stderr=theirs,

@@ -14,18 +14,11 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from converter.cli.developers import check_synth
-from converter.cli.first_words import with_default_command
 from converter.cli.grammar import ALL_COMMANDS, parser
-from converter.cli.parsing import did_you_mean
+from converter.cli.notices import complain, notify, tell_that_unheard
+from converter.cli.parsing import did_you_mean, with_default_command
 from converter.cli.signals import Signals, StoppedError
-from converter.cli.streams import (
-    StandardError,
-    UnheardError,
-    complain,
-    heard,
-    notify,
-    tell_that_unheard,
-)
+from converter.cli.streams import StandardError, UnheardError, heard
 from converter.cli.styles import Role
 from converter.disk.stopping import PLACED, discard_unfinished
 
@@ -112,7 +105,8 @@ def _run(arguments: list[str]) -> int:
         quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False)
     )
     try:
-        return commands.COMMANDS[options.command](options)
+        with terminal.ticking("Writing" if options.command == "synth" else "Reading"):
+            return commands.COMMANDS[options.command](options)
     except OptionsError as error:
         grammar.error(error.usage)
     except (FormatError, ConversionError) as error:

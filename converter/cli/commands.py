@@ -132,7 +132,7 @@ def inspect(options: Namespace) -> int:
         with output, output.writing():
             with output.file() as file:
                 file.write(page)
-            output.commit()
+            output.commit(terminal.bar)
     if options.json:
         say_json(as_json(report, tensors=options.tensors))
     elif output is not None and not options.quiet:
@@ -177,7 +177,13 @@ def synth(options: Namespace) -> int:
     from converter.disk.output import write_whole
 
     made = _synthetic_lora(options) if options.lora else _synthetic(options)
-    length = write_whole(options.output, made.write, force=options.force, sync=options.sync)
+    length = write_whole(
+        options.output,
+        made.write,
+        force=options.force,
+        sync=options.sync,
+        progress=terminal.bar,
+    )
     if not options.quiet:
         say(f"{options.output}: {length} bytes")
     return 0
@@ -246,6 +252,7 @@ def document(options: Namespace) -> int:
         lambda file: file.write(text.encode()),
         force=options.force,
         sync=options.sync,
+        progress=terminal.bar,
     )
     if not options.quiet:
         say(f"{options.output}: {length} bytes")

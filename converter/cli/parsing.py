@@ -1,4 +1,4 @@
-"""A parser as people expect one. Loads nothing that takes time, so that --help is fast."""
+"""Command lines as people write them. Loads nothing that takes time: --help is fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from converter.cli.streams import StandardError, complain, heard
+from converter.cli.notices import complain
+from converter.cli.streams import StandardError, heard
 from converter.cli.styles import MOST_COLUMNS, Role, is_styled, is_terminal, styled
 
 _COLOURLESS: dict[str, Any] = {"color": False} if sys.version_info >= (3, 14) else {}
@@ -20,6 +21,44 @@ _HINT = "\n"
 """Between what is wrong with the value of an option and what to do, of which argparse makes one."""
 
 _MOST_LETTERS = 80  # of a mistyped word that is compared with the known ones
+
+_HISTORICAL = ("--input", "--output", "--help")
+"""The long options of convert-train-checkpoint-to-gguf.py, which argparse let users abbreviate."""
+
+
+def with_default_command(arguments: list[str]) -> list[str]:
+    """Let ``-i IN -o OUT`` without a command convert, as the historical script did.
+
+    There, and only there, its options can be abbreviated, as they could. ``help COMMAND`` becomes
+    ``COMMAND --help``, and no words at all ``--help``.
+    """
+    arguments = _with_names_after_dashes(arguments)
+    if not arguments or arguments == ["help"]:
+        return ["--help"]
+    if arguments[0] == "help":
+        return [arguments[1], "--help"]
+    if arguments[0] in ("-h", "--help", "--version") or not arguments[0].startswith("-"):
+        return arguments
+    return ["convert", *map(_unabbreviated, arguments)]
+
+
+def _unabbreviated(word: str) -> str:
+    name, equals, value = word.partition("=")
+    if not name.startswith("--") or len(name) < 3:
+        return word
+    return next((whole for whole in _HISTORICAL if whole.startswith(name)), name) + equals + value
+
+
+def _with_names_after_dashes(arguments: list[str]) -> list[str]:
+    """Take everything after ``--`` for a name, also where it begins with a dash.
+
+    argparse forgets about ``--`` when names and options are mixed.
+    """
+    if "--" not in arguments:
+        return arguments
+    at = arguments.index("--")
+    names = (f"./{name}" if name.startswith("-") else name for name in arguments[at + 1 :])
+    return [*arguments[:at], *names]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

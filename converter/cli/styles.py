@@ -43,6 +43,11 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
+def is_overwritten(stream: Any) -> bool:
+    """Tell whether a line of a stream can be written again, as progress is."""
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
 def is_styled(stream: Any) -> bool:
     """Tell whether a stream shows styles, and its user wants them (https://no-color.org)."""
     known = os.environ.get("TERM", "") not in ("", "dumb")

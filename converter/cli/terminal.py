@@ -7,10 +7,13 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
-from converter.cli.streams import StandardError, heard, notify
-from converter.cli.styles import Line, Role, columns, is_terminal, styled, wrapped
+from converter.cli.notices import notify
+from converter.cli.streams import StandardError, heard
+from converter.cli.styles import Line, Role, columns, is_overwritten, styled, wrapped
+from converter.cli.ticker import DELAY, TICKER, clear_for
 from converter.progress import LOGGER
 from ggcp_schema import printable
 
@@ -31,19 +34,45 @@ def set_up(*, quiet: bool, verbose: bool) -> None:
     LOGGER.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
+def ticking(description: str) -> AbstractContextManager[None]:
+    """Say from half a second on that something is done, wherever no bar says how far it is."""
+    return contextlib.nullcontext() if _is_quiet() else TICKER.running(description)
+
+
 @contextlib.contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar in bytes if standard error is a terminal, and nothing otherwise."""
-    if not is_terminal(sys.stderr) or LOGGER.level >= logging.ERROR:
-        yield lambda _count: None
-        return
-    from tqdm import tqdm
+    """Show how far something is if standard error is a terminal, and it takes half a second.
 
-    tqdm.monitor_interval = 0  # no thread that could take the signals of this one
-    with tqdm(
-        total=total, desc=description, unit="B", unit_scale=True, file=StandardError()
-    ) as shown:
-        yield shown.update
+    Args:
+        description: what is done.
+        total: how many bytes that is; 0 if nobody knows.
+    """
+    if _is_quiet() or not is_overwritten(sys.stderr):
+        yield lambda _count: None
+    elif not total:
+        with TICKER.doing(description):
+            yield TICKER.count
+    else:
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # no thread that could take the signals of this one
+        with (
+            TICKER.doing(""),
+            tqdm(
+                total=total,
+                desc=description,
+                unit="B",
+                unit_scale=True,
+                file=StandardError(),
+                delay=DELAY,
+                leave=False,
+            ) as shown,
+        ):
+            yield shown.update
+
+
+def _is_quiet() -> bool:
+    return LOGGER.level >= logging.ERROR
 
 
 def shape() -> tuple[int, bool]:
@@ -67,6 +96,7 @@ def say(*lines: str | Line) -> None:
             text, role = line if isinstance(line, Line) else (line, None)
             text = printable(text).encode(encoding, "backslashreplace").decode(encoding)
             shown.append(styled(text, role, sys.stdout))
+        clear_for(sys.stdout)
         with heard():
             print("\n".join(shown))
 

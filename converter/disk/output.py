@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from io import BufferedWriter, FileIO
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from converter.disk.folder import Folder, retried
 from converter.disk.leftovers import (
@@ -22,7 +22,7 @@ from converter.disk.leftovers import (
 from converter.disk.refusals import NO_FSYNC, explained, refuse, taken
 from converter.disk.stopping import PLACED, UNDISCARDED, uninterrupted
 from converter.errors import ConversionError
-from converter.progress import LOGGER
+from converter.progress import LOGGER, Progress, silent
 from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.language.errors import reason
 
@@ -32,6 +32,17 @@ except ImportError:  # only where there are no POSIX locks
     fcntl = None  # type: ignore[assignment]
 
 _MOST_TRIES = 16  # how many new files somebody may lock or remove at once
+
+
+class _Counted(FileIO):
+    """An unbuffered file that tells how much was written."""
+
+    count: Callable[[int], object]
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        self.count(written)
+        return written
 
 
 class Output:
@@ -113,10 +124,15 @@ class Output:
             self._unlink()
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    def file(self) -> BufferedWriter:
-        """Return a buffered file over the descriptor, which stays open when that is closed."""
-        raw = FileIO(self.descriptor, "wb", closefd=False)
+    def file(self, count: Callable[[int], object] = lambda _: None) -> BufferedWriter:
+        """Return a buffered file over the descriptor, which stays open when that is closed.
+
+        Args:
+            count: called with the number of bytes after each write.
+        """
+        raw = _Counted(self.descriptor, "wb", closefd=False)
         raw.name = self.path  # which errors then name
+        raw.count = count
         return BufferedWriter(raw)
 
     def source(self) -> Source:
@@ -128,15 +144,18 @@ class Output:
         os.lseek(self.descriptor, 0, os.SEEK_SET)  # a duplicate is where this one is
         return Source(FileIO(os.dup(self.descriptor)), self.path, length)
 
-    def commit(self) -> None:
+    def commit(self, progress: Progress = silent) -> None:
         """Bring the data to the disk and give the file its name.
+
+        Args:
+            progress: shows that the disk is waited for.
 
         Raises:
             ConversionError: the disk refuses, or somebody took or changed the name, the temporary
                 file or the folder in the meantime.
         """
         if self._sync:
-            with explained(self.path, NO_FSYNC):
+            with explained(self.path, NO_FSYNC), progress("Waiting for the disk", 0):
                 _sync(self.descriptor)
         if not self._folder.has_its_name():
             raise ConversionError(
@@ -276,6 +295,7 @@ def write_whole(
     force: bool = False,
     inputs: tuple[str | os.PathLike[str] | Source, ...] = (),
     sync: bool = True,
+    progress: Progress = silent,
 ) -> int:
     """Write a file that appears whole or not at all, and return its length in bytes.
 
@@ -285,12 +305,17 @@ def write_whole(
         force: whether a file of that name may be replaced.
         inputs: files that must never be written to.
         sync: whether the data are on the disk before the name is.
+        progress: shows how much was written, and that the disk is waited for.
 
     Raises:
         ConversionError: the name is taken, is one of the inputs, or cannot be written.
     """
     with Output(path, force=force, inputs=inputs, sync=sync) as output:
-        with output.writing(), output.file() as file:
+        with (
+            output.writing(),
+            progress("Writing", 0) as count,
+            output.file(count) as file,
+        ):
             try:
                 fill(file)
             except FormatError as error:
@@ -298,7 +323,7 @@ def write_whole(
                     raise error.__cause__ from error
                 raise
             length = file.tell()
-        output.commit()
+        output.commit(progress)
     return length
 
 

@@ -83,7 +83,7 @@ def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: 
             _require_as_planned(plan, output, writing.progress)
         for source in sources:
             source.check_unchanged()
-        output.commit()
+        output.commit(writing.progress)
     return Written(output.path, len(plan.tensors), length, plan.assumptions)
 
 
