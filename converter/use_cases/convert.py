@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from converter.assumptions import Assumption, Basis
 from converter.errors import ConversionError
 from converter.inputs import open_checkpoint
+from converter.layouts.tables import RMS_EPSILON
 from converter.layouts.trainer import trainer_plan
 from converter.plan import Plan
 from converter.progress import LOGGER
 from converter.resume.decide import decided_resumption, log_order
 from converter.resume.rearrange import rearranged
-from converter.snapshot import Snapshot
-from converter.use_cases.carry_out import Writing, Written, carry_out
+from converter.snapshot import Resumption, Snapshot
+from converter.use_cases.carry_out import Writing, Written, carry_out, tell_what_was_decided
 from ggcp_schema.history import EPSILONS, HISTORICAL_EPSILON, LORA_EPSILONS, Epsilon
 from ggcp_schema.order import Order
 
@@ -91,10 +94,11 @@ def planned_conversion(
         FormatError: the counters give no context length.
     """
     require_optimizer(snapshot)
+    known = basis_of_epsilon(epsilon, snapshot)
     if resume_with is None:
         if LOGGER.isEnabledFor(logging.INFO):
             log_order(snapshot)
-        return trainer_plan(snapshot, epsilon=epsilon)
+        return _told(trainer_plan(snapshot, epsilon=epsilon), known)
     if epsilon is None:
         epsilon = snapshot.epsilon
     epsilons = EPSILONS if snapshot.ranks is None else LORA_EPSILONS
@@ -102,7 +106,39 @@ def planned_conversion(
     resumption = decided_resumption(
         snapshot, resume_with.target, order=resume_with.order, batch=resume_with.batch
     )
-    return trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
+    plan = trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
+    return _told(plan, known, *_decided(snapshot, resume_with, resumption))
+
+
+def basis_of_epsilon(given: float | None, snapshot: Snapshot) -> Basis:
+    """Return where the epsilon of the norms comes from; a GGUF of a trainer keeps its own."""
+    if snapshot.kept is not None or (given is None and snapshot.epsilon is not None):
+        return Basis.FILE
+    return Basis.ASSUMED if given is None else Basis.OPTION
+
+
+def _decided(
+    snapshot: Snapshot, resume_with: ResumeWith, resumption: Resumption
+) -> Iterator[Assumption]:
+    context_length = snapshot.context_length
+    scaled = snapshot.required_optimizer.is_scaled or resumption.rows > 1
+    if scaled and context_length is not None:
+        counted = context_length == snapshot.counters.tokens_per_sample
+        basis = Basis.COUNTERS if counted else Basis.FILE
+        yield Assumption("context_length", context_length, basis)
+        basis = Basis.ESTIMATE if resume_with.batch is None else Basis.OPTION
+        yield Assumption("batch", resumption.rows // context_length, basis)
+    basis = Basis.EVIDENCE if resume_with.order is None else Basis.OPTION
+    yield Assumption("order", resumption.stored.value, basis)
+
+
+def _told(plan: Plan, basis: Basis, *others: Assumption) -> Plan:
+    """Return a plan with what it rests on, having told that whoever wants to know more."""
+    said = {item.key: item.value for item in plan.metadata}
+    epsilons = (Assumption("epsilon", said[key], basis) for key in (RMS_EPSILON,) if key in said)
+    plan = replace(plan, assumptions=(*epsilons, *others))
+    tell_what_was_decided(plan)
+    return plan
 
 
 def convert(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gguf import Keys
 
+from converter.assumptions import Assumption, Basis
 from converter.errors import ConversionError, OptionsError
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_norms
@@ -23,6 +24,7 @@ from converter.use_cases.carry_out import (
     Writing,
     Written,
     carry_out,
+    tell_what_was_decided,
     warn_of_not_finite,
 )
 from converter.use_cases.convert import epsilon_or_assumed
@@ -178,6 +180,7 @@ def _of_a_lora(plan: Plan, sources: tuple[Source, ...], path: Name) -> Prepared:
     name = default_name(sources[0].label or "")
     general = (Metadata(Keys.General.NAME, ValueType.STRING, name),)
     path = output_path(path, general, _element_count(plan), most)
+    tell_what_was_decided(plan)
     return Prepared(plan, sources, path, "the input")
 
 
@@ -212,9 +215,13 @@ def _model(
         sources.append(stack.enter_context(Source.open(options.vocabulary)))
         vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
         tokenizer = vocabulary.metadata
+    basis = Basis.ASSUMED if snapshot.epsilon is None else Basis.FILE
+    length, of_length = options.context_length, Basis.OPTION
+    if length is None:
+        length, of_length = trained_context_length(snapshot)
     choices = Choices(
         general=describe_model(snapshot.file, general, options.model_name),
-        context_length=options.context_length or trained_context_length(snapshot),
+        context_length=length,
         epsilon=chosen_epsilon(snapshot, options),
         outtype=outtype,
         tokenizer=tokenizer,
@@ -232,9 +239,14 @@ def _model(
             "GGUF, and its results will be wrong",
             snapshot.rope.scale,
         )
-    plan = model_plan(snapshot, choices)
+    assumptions = (
+        Assumption("epsilon", choices.epsilon, basis if options.epsilon is None else Basis.OPTION),
+        Assumption("context_length", choices.context_length, of_length),
+    )
+    plan = replace(model_plan(snapshot, choices), assumptions=assumptions)
     _warn_of_fallbacks(plan, outtype)
     path = output_path(path, choices.general, _element_count(plan), outtype)
+    tell_what_was_decided(plan)
     return Prepared(plan, tuple(sources), path, "the checkpoint")
 
 
@@ -246,8 +258,8 @@ def chosen_epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
     return snapshot.epsilon
 
 
-def trained_context_length(snapshot: Snapshot) -> int:
-    """Return the tokens of a sample, and say where they are from.
+def trained_context_length(snapshot: Snapshot) -> tuple[int, Basis]:
+    """Return the tokens of a sample and where they are from, and say so.
 
     Raises:
         ConversionError: they are not known.
@@ -270,14 +282,14 @@ def trained_context_length(snapshot: Snapshot) -> int:
             hint="give the trainer's --ctx (128 by default) with --context-length",
         )
     if snapshot.kept is not None and length != counters.tokens_per_sample:
-        return length
+        return length, Basis.FILE
     LOGGER.info(
         "context length %d: %d tokens / %d samples of the training (-c for another)",
         length,
         counters.token_count,
         counters.sample_count,
     )
-    return length
+    return length, Basis.COUNTERS
 
 
 def _warn_of_layers(snapshot: Snapshot) -> None:

@@ -49,7 +49,8 @@ def usage_error(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> s
     with pytest.raises(SystemExit) as caught:
         run(*arguments)
     assert caught.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].partition("error: ")[2]
+    message = capsys.readouterr().err.splitlines()[-1].partition("error: ")[2]
+    return message.rpartition("; see ggcp ")[0]
 
 
 # convert, verify

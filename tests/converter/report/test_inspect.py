@@ -629,9 +629,7 @@ class TestText:
 def test_standard_input_is_no_file(tmp_path: Path) -> None:
     done = run("inspect", tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        f"ggcp: {tmp_path}: file: expected a regular file, found a folder"
-    )
+    assert done.stderr.startswith(f"ggcp: {tmp_path}: this is a folder")
 
 
 def test_a_file_written_to_meanwhile(tmp_path: Path) -> None:
