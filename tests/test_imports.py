@@ -26,6 +26,7 @@ ggcp_schema.synthetic
 ggcp_schema.document
 ggcp_schema
 converter.roles converter.version converter.errors converter.progress converter.parts
+converter.shell
 converter.plan
 converter.snapshot converter.facts
 converter.disk converter.numeric

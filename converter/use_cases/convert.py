@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from itertools import pairwise
 
 from converter.errors import ConversionError
 from converter.inputs import open_checkpoint
@@ -16,7 +15,7 @@ from converter.resume.decide import decided_resumption, log_order
 from converter.resume.rearrange import rearranged
 from converter.snapshot import Snapshot
 from converter.use_cases.carry_out import Writing, Written, carry_out
-from ggcp_schema.history import EPSILONS, HISTORICAL_EPSILON, LORA_EPSILONS, Epsilon
+from converter.use_cases.epsilon import epsilon_or_assumed
 from ggcp_schema.order import Order
 
 
@@ -33,30 +32,6 @@ class ResumeWith:
     target: Order
     order: Order | None = None
     batch: int | None = None
-
-
-def epsilon_or_assumed(
-    given: float | None, command: str, epsilons: tuple[Epsilon, ...] = EPSILONS
-) -> float:
-    """Return the epsilon of the norms; where the user gave none, say what is assumed.
-
-    Args:
-        given: what the user said.
-        command: the command whose help has the table of trainers.
-        epsilons: those of the trainers that may have written the file.
-    """
-    if given is not None:
-        return given
-    first, *others = [(later.since, earlier.words) for earlier, later in pairwise(epsilons)]
-    LOGGER.warning(
-        "the epsilon of the norms is not in the file; %g is assumed: trainers before %s had %s%s "
-        "(see --eps in ggcp %s --help)",
-        HISTORICAL_EPSILON,
-        *first,
-        "".join(f", before {date} {words}" for date, words in others),
-        command,
-    )
-    return HISTORICAL_EPSILON
 
 
 def require_optimizer(snapshot: Snapshot) -> None:
@@ -97,8 +72,7 @@ def planned_conversion(
         return trainer_plan(snapshot, epsilon=epsilon)
     if epsilon is None:
         epsilon = snapshot.epsilon
-    epsilons = EPSILONS if snapshot.ranks is None else LORA_EPSILONS
-    epsilon = epsilon_or_assumed(epsilon, "convert", epsilons)
+    epsilon = epsilon_or_assumed(epsilon, snapshot, "convert")
     resumption = decided_resumption(
         snapshot, resume_with.target, order=resume_with.order, batch=resume_with.batch
     )

@@ -25,14 +25,15 @@ from converter.use_cases.carry_out import (
     carry_out,
     warn_of_not_finite,
 )
-from converter.use_cases.convert import epsilon_or_assumed
+from converter.use_cases.epsilon import epsilon_or_assumed
 from converter.use_cases.export_options import (
     ExportOptions,
     Name,
     refuse_options_of_a_model,
     require_outtype,
 )
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.beside import advice, vocabularies_beside
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source
 from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.history import MAGICLESS_CONTEXT_LENGTH
@@ -190,13 +191,7 @@ def _model(
 ) -> Prepared:
     snapshot = opened.model(rescue=options.rescue)
     if options.vocabulary is None and snapshot.vocabulary is None:
-        raise OptionsError(
-            opened.source.label or "checkpoint",
-            usage="the following arguments are required: --vocab",
-            expected="a vocabulary, which the checkpoint does not hold",
-            found="none",
-            hint="give the file that was the trainer's --vocab-model",
-        )
+        raise _no_vocabulary(opened.source.label, snapshot.hyperparameters.vocabulary_size)
     require_outtype(opened.source.label or "", options, "a model", tuple(OUTTYPES))
     sources = [opened.source]
     general = {}
@@ -238,9 +233,23 @@ def _model(
     return Prepared(plan, tuple(sources), path, "the checkpoint")
 
 
+def _no_vocabulary(checkpoint: str | None, token_count: int) -> OptionsError:
+    """Return the error where none was given: how many tokens it must have, and where it may be."""
+    beside = vocabularies_beside(checkpoint, token_count) if checkpoint else ()
+    where = advice(token_count, beside)
+    return OptionsError(
+        checkpoint or "checkpoint",
+        usage=f"the following arguments are required: --vocab, a file with the {token_count:,} "
+        f"tokens that the model was trained with; {where}",
+        expected=f"a vocabulary of {token_count:,} tokens, which the checkpoint does not hold",
+        found="none",
+        hint=f"give the file that was the trainer's --vocab-model; {where}",
+    )
+
+
 def _epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
     if options.epsilon is not None or snapshot.epsilon is None:
-        return epsilon_or_assumed(options.epsilon, "export")
+        return epsilon_or_assumed(options.epsilon, snapshot, "export")
     LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
     return snapshot.epsilon
 

@@ -21,7 +21,7 @@ from converter.resume.rearrange import rearranged
 from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source
 
 Name = str | os.PathLike[str]

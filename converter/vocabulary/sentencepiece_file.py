@@ -7,8 +7,6 @@ pieces hold U+2581 for a space and ``<0xXX>`` for a byte already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from gguf import Keys, TokenType
 
 from converter.vocabulary.model import (
@@ -18,16 +16,13 @@ from converter.vocabulary.model import (
     require_distinct,
     require_token_count,
 )
+from converter.vocabulary.protobuf import PIECES, fields
 from ggcp_schema import FormatError, Source
 
 FIRST_BYTE = b"\n"
 """A model is a protocol buffer (``ModelProto``) that starts with field 1, its pieces."""
 
-_PIECES = 1  # sentencepiece_model.proto: ModelProto.pieces
 _TYPE = 3  # ModelProto.SentencePiece.type; its numbers are those of GGUF, NORMAL is the default
-
-_VARINT, _DELIMITED = 0, 2
-_FIXED_SIZES = {1: 8, 5: 4}
 
 
 def read(source: Source, token_count: int) -> Vocabulary:
@@ -67,7 +62,7 @@ def read(source: Source, token_count: int) -> Vocabulary:
         Keys.Tokenizer.UNK_ID: processor.unk_id(),
         Keys.Tokenizer.PAD_ID: processor.pad_id(),
     }
-    types = [_type(piece) for number, piece in _fields(model) if number == _PIECES]
+    types = [_type(piece) for number, piece in fields(model) if number == PIECES]
     if len(types) != count:
         raise FormatError(
             offset=0,
@@ -86,47 +81,5 @@ def read(source: Source, token_count: int) -> Vocabulary:
 
 def _type(piece: int | bytes) -> TokenType:
     """Return what a piece is; the package does not tell which ones the user defined."""
-    kind = dict(_fields(piece)).get(_TYPE) if isinstance(piece, bytes) else None
+    kind = dict(fields(piece)).get(_TYPE) if isinstance(piece, bytes) else None
     return TokenType(kind) if kind in list(TokenType) else TokenType.NORMAL
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each number and message in a protocol buffer parsed before.
-
-    Fields of fixed size are left out, whatever their number.
-    """
-    position = 0
-    while position < len(message):
-        start = position
-        key, position = _varint(message, position)
-        number, wire_type = key >> 3, key & 7
-        if wire_type == _VARINT:
-            value, position = _varint(message, position)
-            yield number, value
-            continue
-        if wire_type == _DELIMITED:
-            size, position = _varint(message, position)
-        elif wire_type in _FIXED_SIZES:
-            size = _FIXED_SIZES[wire_type]
-        else:
-            raise FormatError(
-                offset=start,
-                expected="fields of a SentencePiece model",
-                found=f"a field of wire type {wire_type}",
-                hint="the file is damaged; look for another copy of it",
-            )
-        if wire_type == _DELIMITED:
-            yield number, message[position : position + size]
-        position += size
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """Return the number at ``position``, seven bits to a byte, and the position after it."""
-    value = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
