@@ -53,11 +53,13 @@ class Written:
         path: name of the file.
         tensors: tensors in it.
         length: bytes of the file.
+        next: what to do with it, as a sentence with a command; empty where nothing is to be said.
     """
 
     path: str
     tensors: int
     length: int
+    next: str = ""
 
 
 def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from converter.errors import ConversionError
 from converter.inputs import open_checkpoint
 from converter.layouts.trainer import trainer_plan
 from converter.plan import Plan
 from converter.progress import LOGGER
+from converter.report.after import after_convert
 from converter.resume.decide import decided_resumption, log_order
 from converter.resume.rearrange import rearranged
 from converter.snapshot import Snapshot
@@ -108,4 +109,6 @@ def convert(
         # A name that is taken is refused before the order is found out, which may read a lot.
         output = writing.output(path, (opened.source,))
         plan = planned_conversion(snapshot, epsilon=epsilon, resume_with=resume_with)
-        return carry_out(plan, (opened.source,), output, writing)
+        written = carry_out(plan, (opened.source,), output, writing)
+        target, batch = (resume_with.target, resume_with.batch) if resume_with else (None, None)
+        return replace(written, next=after_convert(written.path, snapshot, target, batch))

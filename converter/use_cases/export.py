@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gguf import Keys
+from gguf import GGUFType, Keys
 
 from converter.errors import ConversionError, OptionsError
 from converter.inputs import Opened, open_checkpoint
@@ -17,6 +17,7 @@ from converter.layouts.merged import merge_plan, read_base
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
+from converter.report.after import after_export
 from converter.snapshot import Hyperparameters, Snapshot
 from converter.use_cases.carry_out import (
     MOST_REPORTED,
@@ -123,7 +124,10 @@ def export(
         output = writing.output(work.path, work.sources)
         written = carry_out(work.plan, work.sources, output, writing)
         warn_of_not_finite(work.plan, work.origin)
-        return written
+        adapter = (Keys.General.TYPE, GGUFType.ADAPTER) in (
+            (item.key, item.value) for item in work.plan.metadata
+        )
+        return replace(written, next=after_export(written.path, adapter=adapter))
 
 
 def export_lora(
