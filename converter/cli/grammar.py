@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -29,13 +30,23 @@ COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
 
 
 def with_default_command(arguments: list[str]) -> list[str]:
-    """Let ``-i IN -o OUT`` without a command convert, as the historical script did."""
+    """Let ``-i IN -o OUT`` without a command convert, as the historical script did.
+
+    The name of a file without a command is inspected.
+    """
     arguments = _with_names_after_dashes(arguments)
     if any(a in COMMANDS or a in ("-h", "--help", "--version") for a in arguments[:1]):
         return arguments
     if arguments and arguments[0].startswith("-"):
         return ["convert", *arguments]
+    if arguments and _is_a_file(arguments[0]):
+        return ["inspect", *arguments]
     return arguments
+
+
+def _is_a_file(word: str) -> bool:
+    """Tell whether a word is the name of a file, perhaps of none, and no mistyped command."""
+    return os.path.lexists(word) or any(mark in word for mark in "./\\")
 
 
 def _with_names_after_dashes(arguments: list[str]) -> list[str]:
@@ -87,7 +98,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         prog="ggcp",
         description="Rescues models trained with llama.cpp's train-text-from-scratch and finetune "
         "before GGUF (checkpoints of mid-2023, magic ggcp or ggcl).",
-        epilog="Not sure what a file is? Start with: ggcp inspect FILE",
+        epilog="Not sure what a file is? Start with: ggcp FILE",
     )
     root.add_argument("--version", action="version", version=f"ggcp {__version__}")
     commands = root.add_subparsers(
@@ -124,8 +135,10 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         "inspect",
         help="say what is in a checkpoint, and what can be done with it",
         description="Say what is in a checkpoint, and what can be done with it: a damaged one "
-        "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
-        "for a sample that tells the order of the parameters.",
+        "as far as it goes, with exit code 1. Of several files, or those of a folder, each gets a "
+        "line; the exit code is 1 if one is damaged or cannot be read, or none is a checkpoint. "
+        "Without --stats the weights are not read, but for a sample that tells the order of the "
+        "parameters. 'ggcp FILE' is the same.",
     )
     add(
         _verify,
@@ -255,15 +268,26 @@ def _export(command: argparse.ArgumentParser) -> None:
 
 
 def _inspect(command: argparse.ArgumentParser) -> None:
-    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "inputs", metavar="FILE", nargs="+", help="the checkpoint; several or a folder: a line each"
+    )
+    command.add_argument(
+        "--all", dest="everything", action="store_true", help="say everything that is in the file"
+    )
+    command.add_argument(
+        "--tensors", dest="table", action="store_true", help="add the table of all tensors"
+    )
     command.add_argument(
         "--stats",
         action="store_true",
-        help="read everything: smallest, largest, mean, standard deviation, zeros, NaN and "
-        "infinities of each tensor",
+        help="read everything: SHA-256, and smallest, largest, mean, standard deviation, zeros, "
+        "NaN and infinities of each tensor",
     )
     command.add_argument(
-        "--no-tensors", dest="tensors", action="store_false", help="leave out the table of tensors"
+        "--no-tensors",
+        dest="tensors",
+        action="store_false",
+        help="leave the tensors out, of --json and --html too",
     )
     command.add_argument("--json", action="store_true", help="print the report as JSON")
     command.add_argument(

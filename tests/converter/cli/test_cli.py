@@ -217,9 +217,9 @@ def test_usage_error(arguments: str, folder: Path) -> None:
 
 
 def test_unknown_command() -> None:
-    done = run("in.bin", "out.gguf")
+    done = run("convrt", "in.bin", "out.gguf")
     assert done.returncode == 2
-    assert "invalid choice: 'in.bin' (choose from " in done.stderr
+    assert "invalid choice: 'convrt' (choose from " in done.stderr
 
 
 def test_error_is_one_line(fixtures: Path, folder: Path) -> None:
