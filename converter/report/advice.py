@@ -246,5 +246,5 @@ def summary(report: Report) -> str:
     layers = f"{number(sizes['block_count'])} layer" + "s" * (sizes["block_count"] != 1)
     text = f"{kind} {number(report.parameter_count)} parameters in {layers}"
     done = report.training.get("iteration_count", 0)
-    text += f", after {number(done)} iterations of training" if done else ""
+    text += f", after {number(done)} iteration{'s' * (done != 1)} of training" if done else ""
     return text + (". The file is damaged." if report.error else ".")

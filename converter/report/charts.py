@@ -1,186 +1,124 @@
-"""The drawings of the page, as inline SVG that needs no script."""
+"""The charts of the page, as inline SVG that needs no script."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 
-from converter.facts import Region, TensorFacts
-from converter.numeric.statistics import Histogram
+from converter.numeric.statistics import Histogram, Statistics
 from converter.report.report import Report
-from converter.report.words import in_bytes, number
+from converter.report.words import number
 
 MOST_CELLS = 120
 """How many layers are drawn one by one; more are put together."""
 
-_ROW, _GAP = 46, 30
-_LEAST_LABELLED, _LEAST_LABELLED_ON_PHONE = 7.0, 20.0  # percent of the width
+IN_LAYER = re.compile(r"model\.layers\[(\d+)\]\.(.+)")
+"""The path of a tensor of a layer: which layer, and where in it."""
+
 _LEAST_COLUMNS = 16  # of few layers no bar gets as wide as a block
-_IN_LAYER = re.compile(r"model\.layers\[(\d+)\]\.(.+)")
-_ATTENTION = ("attention_norm", "attention")
-_GROUPS = (
-    (("table",), "table", "Token embeddings and output"),
-    (("attention",), "attention", "Layers: attention"),
-    (("feed",), "feed", "Layers: feed-forward"),
-    (("even", "odd"), "even", "Optimizer vectors"),
-    (("numbers", "norm"), "numbers", "Header, last norm, numbers"),
-    (("unread",), "unread", "Not read"),
-)
+_WIDTH, _BASE, _HEIGHT = 168, 34, 49  # of a histogram, and where its axis is
+_ZERO_BAR, _ZERO_GAP = 9, 12
+_CHARACTER = 6.0  # pixels of a letter below a histogram
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def file_map(report: Report) -> str:
-    """Return the map of the file to scale, and below it that of the model, with a legend."""
-    parts = report.regions
-    cells = [cell for part in parts for cell in _split(part)]
-    whole = [_joined(group) for group in _layers_together(parts)]
-    model = [cell for cell in cells if cell.kind not in ("even", "odd", "numbers", "unread")]
-    drawn = [_row(_coloured(whole), 0, report.length, 0)]
-    height = _ROW
-    if model:
-        start, stop = model[0].start, model[-1].stop
-        drawn.append(_funnel(start, stop, report.length))
-        drawn.append(_row(_fewer(model), start, stop - start, _ROW + _GAP))
-        height += _GAP + _ROW
-    svg = (
-        f'<svg class="map" width="100%" height="{height}" role="img" '
-        f'aria-label="Map of the file to scale: {escape(_in_words(whole))}">{"".join(drawn)}</svg>'
-    )
-    return f'{svg}<ul class="legend">{_legend(cells, report.length)}</ul>'
+def histogram(found: Statistics) -> str:
+    """Return the histogram of a tensor with its axis; empty if no element is finite.
+
+    Zero is marked on the axis of values; on that of magnitudes, where it has no place, all zeros
+    have a bar of their own in front.
+    """
+    bins = found.histogram
+    if bins is None:
+        return ""
+    return _magnitudes(bins, found.zeros) if bins.scale == "magnitude" else _values(bins)
 
 
-def _in_words(parts: Iterable[Region]) -> str:
-    return ", ".join(f"{part.label} {in_bytes(part.length)}" for part in parts)
+def _values(bins: Histogram) -> str:
+    low, high = bins.low, bins.low + len(bins.counts) * bins.width
+    if len(bins.counts) == 1:  # all elements are the same, or nearly
+        bar = f"M{_WIDTH / 2 - 5:g} {_BASE}v-{_BASE - 2}h10v{_BASE - 2}z"
+        text = f"{bins.low:.3g}"
+        return _svg("linear", f"all at {text}", [bar], [(_WIDTH / 2, text)])
+    path = _bars(bins.counts, max(bins.counts), 0, _WIDTH)
+    ends = [(0.0, f"{low:.3g}"), (float(_WIDTH), f"{high:.3g}")]
+    zero = -low / (high - low) * _WIDTH
+    inside = low < 0 < high
+    marks = [(zero, "0")] if inside else []
+    line = f'<path class="zero" d="M{zero:.1f} 0V{_BASE + 3}"/>' if inside else ""
+    if inside and not _is_apart(zero, ends):
+        marks = []
+    return _svg("linear", f"from {low:.4g} to {high:.4g}", [path], [*ends, *marks], line)
 
 
-def _layers_together(parts: Sequence[Region]) -> list[list[Region]]:
-    groups = groupby(enumerate(parts), key=lambda p: "layer" if p[1].kind == "layer" else p[0])
-    return [[part for _, part in group] for _, group in groups]
+def _is_apart(place: float, ends: Sequence[tuple[float, str]]) -> bool:
+    """Tell whether a 0 below the axis does not touch the labels of its ends."""
+    (_, first), (_, last) = ends
+    left, right = (len(text) * _CHARACTER + _CHARACTER for text in (first, last))
+    return left < place - _CHARACTER / 2 and place + _CHARACTER / 2 < _WIDTH - right
 
 
-def _joined(group: Sequence[Region]) -> Region:
-    first, last = group[0], group[-1]
-    if len(group) == 1:
-        return first
-    label = f"{first.label.replace('layer', 'layers')} to {last.label.rpartition(' ')[2]}"
-    return Region(label, first.kind, first.start, last.stop)
+def _magnitudes(bins: Histogram, zeros: int) -> str:
+    first, last = int(bins.low), int(bins.low) + len(bins.counts)
+    tallest = max(*bins.counts, zeros)
+    start, paths, marks = 0, [], []
+    if zeros:
+        start = _ZERO_BAR + _ZERO_GAP
+        paths.append(_bars([zeros], tallest, 0, _ZERO_BAR))
+        marks.append((_ZERO_BAR / 2, "0"))
+    paths.append(_bars(bins.counts, tallest, start, _WIDTH))
+    marks += [(float(start), _power(first)), (float(_WIDTH), _power(last))]
+    reach = f"of the magnitudes, from 2^{first} to 2^{last}"
+    reach += f", and {number(zeros)} zeros" if zeros else ""
+    return _svg("logarithmic", reach, paths, marks, axis_from=start)
 
 
-def _coloured(parts: Iterable[Region]) -> list[Region]:
-    """Return the parts with the names of their colours for a kind; vectors take turns."""
-    colours = {"header": "numbers"}
-    coloured, turn = [], 0
-    for part in parts:
-        colour = colours.get(part.kind, part.kind)
-        if colour == "optimizer":
-            colour, turn = ("even", "odd")[turn % 2], turn + 1
-        coloured.append(Region(part.label, colour, part.start, part.stop))
-    return coloured
+def _power(exponent: int) -> str:
+    return f"2{str(exponent).translate(_RAISED)}"
 
 
-def _split(part: Region) -> list[Region]:
-    """Return the attention and the feed-forward network of a layer, or the part as it is."""
-    if part.kind != "layer":
-        return _coloured([part])
-    halves = []
-    start = part.start
-    inside = {True: ("attention", "attention"), False: ("feed-forward", "feed")}
-    for first, group in groupby(part.tensors, key=_in_attention):
-        *_, last = group
-        label, colour = inside[first]
-        halves.append(Region(f"{part.label} {label}", colour, start, last.offset + last.length))
-        start = last.offset + last.length
-    return halves
-
-
-def _in_attention(tensor: TensorFacts) -> bool:
-    found = _IN_LAYER.match(tensor.path)
-    return found is not None and found[2].split(".")[0] in _ATTENTION
-
-
-def _fewer(cells: Sequence[Region]) -> list[Region]:
-    """Put layers together where there are too many to draw."""
-    layers = [cell for cell in cells if cell.kind in ("attention", "feed")]
-    if len(layers) <= 2 * MOST_CELLS:
-        return list(cells)
-    others = [cell for cell in cells if cell.kind not in ("attention", "feed")]
-    step = 2 * -(-len(layers) // (2 * MOST_CELLS))
-    runs = [layers[at : at + step] for at in range(0, len(layers), step)]
-    colours = ("attention", "feed")
-    return others + [
-        Region(f"{run[0].label} to {run[-1].label}", colours[i % 2], run[0].start, run[-1].stop)
-        for i, run in enumerate(runs)
-    ]
-
-
-def _row(parts: Iterable[Region], start: int, length: int, y: int) -> str:
-    return "".join(_cell(part, start, max(length, 1), y) for part in parts)
-
-
-def _cell(part: Region, start: int, length: int, y: int) -> str:
-    x = 100 * (part.start - start) / length
-    width = 100 * part.length / length
-    label = ""
-    if width >= _LEAST_LABELLED:
-        hidden = ' class="wide"' if width < _LEAST_LABELLED_ON_PHONE else ""
-        label = f'<text x="8" y="{_ROW // 2 + 4}"{hidden}>{escape(part.label)}</text>'
+def _svg(
+    scale: str,
+    reach: str,
+    paths: Sequence[str],
+    marks: Sequence[tuple[float, str]],
+    extra: str = "",
+    axis_from: int = 0,
+) -> str:
+    bars = "".join(f'<path class="bars" d="{path}"/>' for path in paths)
+    texts = "".join(_mark(place, text) for place, text in marks)
+    tag = ""
+    if scale == "logarithmic":
+        middle = (axis_from + _WIDTH) / 2
+        tag = f'<text class="tag" x="{middle:g}" y="{_HEIGHT - 3}">log</text>'
+    title = f"Histogram {reach}"
     return (
-        f'<svg x="{x:.3f}%" y="{y}" width="{width:.3f}%" height="{_ROW}">'
-        f"<title>{escape(f'{part.label}: {in_bytes(part.length)}, from byte {part.start:#x}')}"
-        f'</title><rect class="{part.kind}" width="100%" height="100%"/>{label}</svg>'
+        f'<svg class="histogram {scale}" viewBox="-1 -1 {_WIDTH + 2} {_HEIGHT + 1}" '
+        f'role="img" aria-label="{title}"><title>{title}</title>{bars}'
+        f'<path class="axis" d="M{axis_from} {_BASE}H{_WIDTH}"/>{extra}{texts}'
+        f"{tag}</svg>"
     )
 
 
-def _funnel(start: int, stop: int, length: int) -> str:
-    left, right = (1000 * at / max(length, 1) for at in (start, stop))
-    return (
-        f'<svg y="{_ROW}" width="100%" height="{_GAP}" viewBox="0 0 1000 10" '
-        'preserveAspectRatio="none"><polygon class="funnel" '
-        f'points="{left:.2f},0 {right:.2f},0 1000,10 0,10"/></svg>'
-    )
+def _mark(place: float, text: str) -> str:
+    anchor = "start" if place < _WIDTH / 4 else "end" if place > 3 * _WIDTH / 4 else "middle"
+    if text == "0":
+        anchor = "middle"
+    return f'<text x="{place:.1f}" y="{_HEIGHT - 3}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _legend(cells: Iterable[Region], length: int) -> str:
-    every = list(cells)
-    entries = []
-    for kinds, colour, label in _GROUPS:
-        size = sum(cell.length for cell in every if cell.kind in kinds)
-        if size:
-            share = 100 * size / length
-            percent = f"{share:.1f}" if share >= 0.1 else "under 0.1"
-            entries.append(
-                f'<li><svg viewBox="0 0 1 1" aria-hidden="true"><rect class="{colour}" width="1" '
-                f'height="1"/></svg><span>{label}</span>'
-                f"<small>{in_bytes(size).rpartition('(')[2].rstrip(')')}, {percent}\u2009%"
-                "</small></li>"
-            )
-    return "".join(entries)
-
-
-def histogram(found: Histogram) -> str:
-    """Return a histogram small enough for a cell of a table."""
-    tallest = max(found.counts)
-    first, last = found.low, found.low + len(found.counts) * found.width
-    reach = f"from {first:.4g} to {last:.4g}"
-    if found.scale == "magnitude":
-        reach = f"of the magnitudes, from 2^{first:.0f} to 2^{last:.0f}"
-    path = _bars([count / tallest for count in found.counts], 26)
-    return (
-        f'<svg class="histogram" viewBox="0 0 {len(found.counts)} 26" preserveAspectRatio="none" '
-        f'role="img" aria-label="Histogram {reach}"><title>Histogram {reach}</title>'
-        f'<path class="bars" d="{path}"/></svg>'
-    )
-
-
-def _bars(heights: Sequence[float], height: int, gap: float = 0.12) -> str:
-    """Return the path of bars one unit wide; a bar that is not empty is visible."""
+def _bars(counts: Sequence[float], tallest: float, left: float, right: float) -> str:
+    """Return the path of bars of equal width on the axis; one that is not empty is visible."""
+    step = (right - left) / len(counts)
+    gap = 0.12 * step if step > 3 else 0.0
     bars = []
-    for place, share in enumerate(heights):
-        if share > 0:
-            top = max(share * height, 1)
-            bars.append(f"M{place + gap / 2:g} {height}v-{top:.3g}h{1 - gap:g}v{top:.3g}z")
+    for place, count in enumerate(counts):
+        if count:
+            top = max(count / tallest * (_BASE - 2), 1)
+            x = left + place * step + gap / 2
+            bars.append(f"M{x:.2f} {_BASE}v-{top:.3g}h{step - gap:.2f}v{top:.3g}z")
     return "".join(bars)
 
 
@@ -188,7 +126,7 @@ def norms(report: Report) -> str:
     """Return the norm of each kind of tensor by layer; empty without statistics or layers."""
     by_kind: dict[str, list[float]] = {}
     for path, measured in report.statistics.items():
-        found = _IN_LAYER.match(path)
+        found = IN_LAYER.match(path)
         if found and measured.norm is not None:
             by_kind.setdefault(found[2], []).append(measured.norm)
     alone = all(len(values) == 1 for values in by_kind.values())
@@ -202,12 +140,21 @@ def _panel(kind: str, values: Sequence[float], top: float) -> str:
     step = -(-len(values) // MOST_CELLS)
     runs = [max(values[at : at + step]) for at in range(0, len(values), step)]
     reach = " to ".join(dict.fromkeys(f"{value:.4g}" for value in (min(values), max(values))))
-    path = _bars([value / top if top else 0.0 for value in runs], 56)
     width = max(len(runs), _LEAST_COLUMNS)
+    path = "".join(
+        f"M{place + 0.06:g} 56v-{max(value / top * 54, 1):.3g}h.88v{max(value / top * 54, 1):.3g}z"
+        for place, value in enumerate(runs)
+        if value
+    )
+    last = len(values) - 1
+    ends = f"<span>layer 0</span><span>{last}</span>"
+    if len(runs) < _LEAST_COLUMNS:  # the bars end before the axis does
+        ends = f"<span>layers 0 to {last}</span>" if last else "<span>layer 0</span>"
     return (
-        f'<div><p class="path">{escape(kind)}</p><svg viewBox="0 0 {width} 56" '
-        f'preserveAspectRatio="none" role="img" aria-label="Norms of {escape(kind)} by layer: '
-        f'{reach}"><path class="bars" d="{path}"/></svg><p class="quiet">{reach}</p></div>'
+        f'<div><p class="path">{escape(kind)}</p>'
+        f'<svg viewBox="0 0 {width} 56" preserveAspectRatio="none" role="img" '
+        f'aria-label="Norms of {escape(kind)} by layer: {reach}"><path class="bars" d="{path}"/>'
+        f'</svg><p class="quiet ends">{ends}</p><p class="quiet">{reach}</p></div>'
     )
 
 
@@ -232,11 +179,12 @@ def losses(values: Sequence[float], done: int) -> str:
     line = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
     dots = "".join(f"M{x:.2f} {y:.2f}h0" for x, y in points) if len(points) <= 60 else ""
     return (
-        f'<div class="plot"><div class="axis y"><span>{high:.6g}</span><span>{low:.6g}</span></div>'
+        f'<div class="plot"><div class="scale y"><span>{high:.6g}</span>'
+        f"<span>{low:.6g}</span></div>"
         '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
         f'aria-label="Losses of {len(values)} iterations, from {low:.6g} to {high:.6g}">'
         f'<path class="line" vector-effect="non-scaling-stroke" d="{line}"/>'
         f'<path class="dots" vector-effect="non-scaling-stroke" d="{dots}"/></svg>'
-        f'<div class="axis x"><span>iteration {number(done - len(values) + 1)}</span>'
+        f'<div class="scale x"><span>iteration {number(done - len(values) + 1)}</span>'
         f"<span>{number(done)}</span></div></div>"
     )

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from html import escape
 from importlib import resources
+from typing import NamedTuple
 
-from converter.facts import Region, TensorFacts
-from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps, summary
-from converter.report.charts import file_map, histogram, losses, norms
+from converter.report.charts import losses, norms
+from converter.report.file_map import file_map
 from converter.report.report import Report
-from converter.report.words import TYPES, Fact, Section, in_bytes, number, sections
+from converter.report.tensor_tables import LEGEND, tensor_tables
+from converter.report.verdict import Verdict, verdict
+from converter.report.vocabulary_advice import vocabulary_advice
+from converter.report.words import (
+    TYPES,
+    Fact,
+    Section,
+    in_date,
+    in_larger_unit,
+    in_short,
+    loss_kind,
+    number,
+    sections,
+)
 from converter.version import __version__
 from ggcp_schema import printable
 from ggcp_schema.history import ONLY_THE_TREND
 
-MOST_LAYERS = 100
-"""How many layers have a table of their own; of more, the first and the last half."""
-
-_OPEN_LAYERS = 2
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 _SETTINGS = "Settings"
 _WORDY = ("File", "Order of the parameters")
+_IN_HEAD = ("modified", "SHA-256")  # and not a second time in the table
+_SIGNS = {
+    Verdict.WHOLE: "M6.5 12.5l4 4 7-8.5",
+    Verdict.RESCUABLE: "M12 6.5v7M12 17.2v.1",
+    Verdict.LOST: "M8 8l8 8M16 8l-8 8",
+}
 
 
 def as_html(report: Report, *, tensors: bool = True) -> str:
@@ -35,7 +55,6 @@ def as_html(report: Report, *, tensors: bool = True) -> str:
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     name = printable(os.path.basename(report.file) or report.file)  # noqa: PTH119 - as given
     body = [
-        _head(report, name),
         _section(
             "Map of the file",
             f'<figure class="card">{file_map(report)}</figure>',
@@ -43,22 +62,30 @@ def as_html(report: Report, *, tensors: bool = True) -> str:
             "parts appear under the pointer.",
         ),
         _next(report),
+        _vocabulary(report),
         _notes(report),
         _facts(report),
         _losses(report),
         _norms(report),
-        _tensors(report) if tensors else "",
-        f'<footer class="quiet">Made by ggcp {escape(__version__)}.</footer>',
+        _section("Tensors", tensor_tables(report), LEGEND) if tensors else "",
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{escape(name)}: {escape(report.kind)}</title>\n"
-        f'<style>\n{style}</style>\n</head>\n<body>\n<div class="page">\n'
-        + "\n".join(part for part in body if part)
-        + "\n</div>\n</body>\n</html>\n"
+        f'<style>{style}</style>\n</head>\n<body>\n<div class="page">\n{_head(report, name)}\n'
+        f"<main>\n{chr(10).join(filter(None, body))}\n</main>\n"
+        f'<footer class="quiet">Made by ggcp {escape(__version__)}.</footer>\n'
+        "</div>\n</body>\n</html>\n"
     )
+
+
+def _policy(style: str) -> str:
+    """Return what the browser lets the page do: nothing but show itself in this style."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _section(title: str, content: str, lead: str = "") -> str:
@@ -69,89 +96,162 @@ def _section(title: str, content: str, lead: str = "") -> str:
 
 
 def _head(report: Report, name: str) -> str:
-    error = report.error
-    alarm = ""
-    if error is not None:
-        where = error.path or "file"
-        offset = f", byte {error.offset:#x}" if error.offset is not None else ""
-        alarm = (
-            '<div class="error" role="note"><p><strong>This file is damaged.</strong> '
-            f"All that could be read before the damage is shown.</p><p><code>{escape(where)}</code>"
-            f"{offset}: expected {escape(error.expected)}, found {escape(error.found)}; "
-            f"{escape(error.hint)}.</p></div>"
-        )
     figures = "".join(
-        f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>"
-        for label, value in _figures(report)
+        f"<div><dt>{escape(figure.label)}</dt><dd>{escape(figure.value)}"
+        f"{_small(figure.detail)}</dd></div>"
+        for figure in _figures(report)
     )
     return (
-        f'<header>\n<p class="kind">{escape(report.kind[:1].upper() + report.kind[1:])}</p>\n'
-        f'<h1>{escape(name)}</h1>\n<p class="lede">{escape(summary(report))}</p>\n{alarm}'
-        f'<dl class="figures">{figures}</dl>\n</header>'
+        f"<header>\n{_verdict(report)}\n<h1>{escape(name)}</h1>\n"
+        f'<p class="kind">{escape(report.kind[:1].upper() + report.kind[1:])}</p>\n'
+        f'<p class="lede">{escape(summary(report))}</p>\n'
+        f'<dl class="figures">{figures}</dl>\n{_identity(report)}</header>'
     )
 
 
-def _figures(report: Report) -> Iterator[tuple[str, str]]:
+def _small(text: str) -> str:
+    return f"<small>{_text(text)}</small>" if text else ""
+
+
+def _verdict(report: Report) -> str:
+    found, error = verdict(report), report.error
+    why = ""
+    if error is not None:
+        where = escape(error.path or "file").replace(".", ".<wbr>")
+        offset = f", byte {error.offset:#x}" if error.offset is not None else ""
+        why = (
+            f"<p><code>{where}</code>{offset}: expected "
+            f"{escape(error.expected)}, found {escape(error.found)}; {_text(error.hint)}.</p>"
+            "<p>All that could be read before the damage is shown.</p>"
+        )
+    return (
+        f'<div class="verdict {found.value}"><svg viewBox="0 0 24 24" aria-hidden="true">'
+        f'<circle cx="12" cy="12" r="11"/><path d="{_SIGNS[found]}"/></svg>'
+        f"<div><p><strong>{escape(found.sentence)}</strong></p>{why}</div></div>"
+    )
+
+
+class _Figure(NamedTuple):
+    """A number that everybody looks for first, and what it is of."""
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+def _figures(report: Report) -> Iterator[_Figure]:
+    yield from _progress(report)
     sizes, optimizer = report.hyperparameters, report.optimizer
     if report.parameter_count is not None:
-        yield "Parameters", number(report.parameter_count)
-    for label, name in (
-        ("Layers", "block_count"),
-        ("Embedding", "embedding_length"),
-        ("Vocabulary", "vocabulary_size"),
-    ):
+        yield _counted("Parameters", report.parameter_count)
+    for label, name in (("Layers", "block_count"), ("Embedding", "embedding_length")):
         if name in sizes:
-            yield label, number(sizes[name])
+            yield _counted(label, sizes[name])
+    if "vocabulary_size" in sizes:
+        advice = vocabulary_advice(report)
+        held = "in the file" if report.vocabulary_tokens is not None else ""
+        where = "not in the file" if advice else held
+        yield _Figure("Vocabulary", number(sizes["vocabulary_size"]), where)
     if report.context_length:
-        yield "Context", number(report.context_length)
+        yield _Figure("Context", number(report.context_length), "tokens")
     if optimizer and optimizer.type is not None:
-        yield "Optimizer", TYPES[optimizer.type]
-    yield "File", _short_size(report.length)
+        yield _Figure("Optimizer", TYPES[optimizer.type])
+    exact = number(report.length) + " bytes" if report.length >= 1 << 10 else ""
+    yield _Figure("File", in_larger_unit(report.length), exact)
 
 
-def _short_size(length: int) -> str:
-    return in_bytes(length).rpartition("(")[2].rstrip(")")
+def _progress(report: Report) -> Iterator[_Figure]:
+    """Yield how far the training got, and with which loss."""
+    training, optimizer = report.training, report.optimizer
+    # With L-BFGS the trainers left the counter at 0.
+    done = max(training.get("iteration_count", 0), optimizer.iterations_done if optimizer else 0)
+    if done or "iteration_count" in training:
+        tokens = training.get("token_count", 0)
+        seen = f"{in_short(tokens)} token" + "s" * (tokens != 1)
+        yield _Figure("Iterations", in_short(done), seen if tokens else "")
+    if optimizer and not optimizer.counters.get("just_initialized"):
+        for label, name in (("Last loss", "previous_loss"), ("Best loss", "best_loss")):
+            loss = optimizer.state.get(name)
+            if loss is not None and math.isfinite(loss):
+                yield _Figure(label, f"{loss:.5g}", loss_kind(optimizer))
+                break
+
+
+def _counted(label: str, count: int) -> _Figure:
+    short = in_short(count)
+    return _Figure(label, short, number(count) if short != number(count) else "")
+
+
+def _identity(report: Report) -> str:
+    """Return which file it is; empty where that was not asked."""
+    rows = []
+    if report.modified is not None:
+        moment = report.modified.isoformat()
+        rows.append(("Modified", f'<time datetime="{moment}">{in_date(report.modified)}</time>'))
+    if report.sha256 is not None:
+        first, second = report.sha256[:32], report.sha256[32:]
+        rows.append(("SHA-256", f'<code tabindex="0">{first}<wbr>{second}</code>'))
+    items = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in rows)
+    return f'<dl class="identity">{items}</dl>\n' if items else ""
 
 
 def _next(report: Report) -> str:
     items = "".join(
-        f"<li><p>{escape(step.purpose)}:</p>"
-        f'<code class="command" tabindex="0">{_command(step.command)}</code></li>'
+        f"<li><p>{_text(step.purpose)}:</p>"
+        f'<code class="command" tabindex="0">{_text(step.command)}</code></li>'
         for step in steps(report)
     )
     lead = "Commands for a terminal. One click selects the whole command."
     return _section("What you can do next", f'<ul class="steps">{items}</ul>' * bool(items), lead)
 
 
-def _command(command: str) -> str:
-    """Return a command whose options are not broken at their hyphens."""
-    marked = (
-        f"<span>{escape(word)}</span>" if word.startswith("--") else escape(word)
-        for word in command.split(" ")
+def _vocabulary(report: Report) -> str:
+    advice = vocabulary_advice(report)
+    if advice is None:
+        return ""
+    tokens = number(advice.token_count)
+    paragraphs = "".join(f"<p>{_text(sentence)}</p>" for sentence in advice.advice)
+    link = ""
+    if advice.link:
+        shown = escape(advice.link)
+        link = f'<p><a href="{shown}" rel="noreferrer">{shown.replace("/", "/<wbr>")}</a></p>'
+    return _section(
+        "The vocabulary it needs",
+        f'<div class="card advice"><p><strong>{tokens} tokens: {escape(advice.kind)}.</strong></p>'
+        f"{paragraphs}{link}</div>",
+        "The checkpoint does not hold its vocabulary (VOCAB above): without it the model is "
+        "numbers that nobody can read.",
     )
-    return " ".join(marked)
+
+
+def _text(text: str) -> str:
+    """Return text, escaped, in which no option is broken at its hyphens."""
+    return _OPTION.sub(r'<span class="option">\g<0></span>', escape(text))
 
 
 def _notes(report: Report) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes(report))
+    items = "".join(f"<li>{_text(note)}</li>" for note in notes(report))
     return _section("Worth knowing", f'<ul class="notes">{items}</ul>' if items else "")
 
 
 def _facts(report: Report) -> str:
-    found = sections(report)
+    found = [_without(section, _IN_HEAD) for section in sections(report)]
     long = [section for section in found if section.title in _WORDY]
     settings = [section for section in found if section.title.startswith(_SETTINGS)]
     short = [section for section in found if section not in (*long, *settings)]
-    content = "".join(
-        f'<div class="card" style="margin-top: .75rem">{_table(section)}</div>' for section in long
-    )
-    content += f'<div class="cards">{_cards(short)}</div>'
+    content = "".join(f'<div class="card wide-card">{_table(section)}</div>' for section in long)
+    if short:
+        content += f'<div class="cards">{_cards(short)}</div>'
     if settings:
         content += (
-            "<details><summary>All settings of the optimizer <small>as the trainer stored them"
-            f'</small></summary><div class="cards">{_cards(settings)}</div></details>'
+            "<details><summary><h3>All settings of the optimizer</h3> <small>as the trainer stored "
+            f'them</small></summary><div class="cards">{_cards(settings)}</div></details>'
         )
     return _section("What the file says", content)
+
+
+def _without(section: Section, labels: tuple[str, ...]) -> Section:
+    return Section(section.title, tuple(f for f in section.facts if f.label not in labels))
 
 
 def _cards(found: Iterable[Section]) -> str:
@@ -162,11 +262,14 @@ def _table(section: Section) -> str:
     wordy = " long" if section.title in _WORDY else ""
     rows = "".join(map(_fact, section.facts))
     title = escape(section.title)
-    return f'<h3>{title}</h3><table class="facts{wordy}"><tbody>{rows}</tbody></table>'
+    return (
+        f'<table class="facts{wordy}"><caption><h3>{title}</h3></caption>'
+        f"<tbody>{rows}</tbody></table>"
+    )
 
 
 def _fact(fact: Fact) -> str:
-    meaning = f"<small>{escape(fact.meaning)}</small>" if fact.meaning else ""
+    meaning = _small(fact.meaning.replace(" C: ", " C:\u00a0"))
     label = fact.label[:1].upper() + fact.label[1:]
     kind = ' class="list"' if ", " in fact.value else ""
     value = escape(fact.value)
@@ -191,92 +294,5 @@ def _norms(report: Report) -> str:
     return _section(
         "Weight norms by layer",
         content,
-        "The root of the sum of squares of each tensor, the first layer at the left.",
+        "The root of the sum of squares of each tensor. The bars start at zero.",
     )
-
-
-def _tensors(report: Report) -> str:
-    regions, found = report.regions, report.statistics
-    tables = []
-    layers = [region for region in regions if region.kind == "layer"]
-    outside = [t for region in regions if region.kind in ("table", "norm") for t in region.tensors]
-    if outside:
-        tables.append(_details("Outside the layers", outside, "model.", found, shown=True))
-    tables += _layers(layers, found)
-    if report.optimizer_tensors:
-        tables.append(
-            _details("Optimizer", report.optimizer_tensors, "optimizer.state.", found, shown=True)
-        )
-    lead = "Shapes have the fastest-varying dimension first."
-    if found:
-        lead += (
-            " The distribution shows how often which value occurs; for gradients and moments how "
-            "often which magnitude, in powers of two."
-        )
-    return _section("Tensors", "".join(tables), lead)
-
-
-def _layers(layers: list[Region], found: Mapping[str, Statistics]) -> Iterator[str]:
-    half = MOST_LAYERS // 2
-    shown = layers if len(layers) <= MOST_LAYERS else [*layers[:half], *layers[-half:]]
-    for index, region in enumerate(shown):
-        if len(shown) < len(layers) and index == half:
-            first, last = layers[half].label, layers[-half - 1].label
-            count = number(len(layers) - len(shown))
-            yield (
-                f'<p class="quiet" style="margin: 1rem 0">{escape(first.capitalize())} to '
-                f"{escape(last)}: {count} more, which ggcp inspect --json lists.</p>"
-            )
-        few = len(layers) <= _OPEN_LAYERS
-        label = region.label.capitalize()
-        prefix = f"model.layers[{region.label.rpartition(' ')[2]}]."
-        yield _details(label, region.tensors, prefix, found, shown=few)
-
-
-def _details(
-    title: str,
-    tensors: Iterable[TensorFacts],
-    prefix: str,
-    found: Mapping[str, Statistics],
-    *,
-    shown: bool,
-) -> str:
-    every = list(tensors)
-    size = in_bytes(sum(tensor.length for tensor in every))
-    measured = bool(found)
-    heads = ("Tensor", *_DRAWN * measured, "Shape", "Offset", "Size", *_MEASURES * measured)
-    head = "".join(f'<th scope="col"{_LEFT * (name in _DRAWN)}>{name}</th>' for name in heads)
-    rows = "".join(_row(tensor, prefix, found.get(tensor.path)) for tensor in every)
-    count = f"{number(len(every))} tensor" + "s" * (len(every) != 1)
-    return (
-        f"<details{' open' * shown}><summary>{escape(title)} <small>{count}, {size}</small>"
-        f'</summary><div class="scroll"><table class="tensors"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></details>\n"
-    )
-
-
-_MEASURES = ("Min", "Max", "Mean", "Std dev", "Zeros", "NaN, inf")
-_DRAWN = ("Distribution",)
-_LEFT = ' class="left"'
-
-
-def _row(tensor: TensorFacts, prefix: str, found: Statistics | None) -> str:
-    shape = " × ".join(map(str, tensor.shape)) or "none"
-    path = escape(tensor.path.removeprefix(prefix))
-    cells = f'<td class="path" title="{escape(tensor.name or tensor.path)}">{path}</td>'
-    if found:
-        cells += f"<td>{histogram(found.histogram) if found.histogram else ''}</td>"
-    size = _short_size(tensor.length)
-    cells += f"<td>{shape}</td><td>{tensor.offset:#x}</td>"
-    cells += f'<td title="{in_bytes(tensor.length)}">{size}</td>'
-    if found:
-        cells += "".join(_measures(found))
-    return f"<tr>{cells}</tr>"
-
-
-def _measures(found: Statistics) -> Iterator[str]:
-    for value in (found.minimum, found.maximum, found.mean, found.deviation):
-        yield f"<td>{'–' if value is None else f'{value:.4g}'}</td>"
-    yield f"<td>{number(found.zeros)}</td>"
-    bad = f"{number(found.nan)}, {number(found.infinities)}"
-    yield f'<td class="alarm">{bad}</td>' if found.nan or found.infinities else "<td>0</td>"
