@@ -121,7 +121,8 @@ def _refused(options: Namespace, error: MemoryError | OSError) -> ConversionErro
     """Return the error for what the system refuses where nobody expects it."""
     from converter.errors import ConversionError
 
-    file = getattr(options, "input", None) or options.output or "ggcp"
+    inputs = [getattr(options, "input", None), *getattr(options, "inputs", ())]
+    file = next(filter(None, inputs), None) or getattr(options, "output", None) or "ggcp"
     if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
         return ConversionError(
             file,

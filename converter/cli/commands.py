@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from converter.cli import terminal
 from converter.cli.developers import ranks
 from converter.cli.grammar import NOT_COMPARED
-from converter.cli.styles import Line, Role, by_role
+from converter.cli.inspecting import inspect
+from converter.cli.styles import Line, Role
 from converter.cli.terminal import say, say_json, say_wrapped
 from converter.progress import LOGGER
 from ggcp_schema import printable
@@ -45,6 +46,8 @@ def _say_written(written: Written, options: Namespace) -> None:
         say_json({**said, "bytes": written.length, **rest})
     elif not options.quiet:
         say(f"{written.path}: {written.tensors} tensors, {written.length} bytes")
+        if written.next:
+            LOGGER.info("%s", written.next)
 
 
 def _say_plan(plan: Plan, path: str | None, options: Namespace) -> None:
@@ -125,40 +128,6 @@ def _export_folder(chosen: FolderOptions, options: Namespace) -> int:
         return 0
     written = export_folder(options.input, options.output, chosen, writing=_writing(options))
     _say_written(written, options)
-    return 0
-
-
-def inspect(options: Namespace) -> int:
-    """Say what is in a checkpoint."""
-    from converter.report.json import as_json
-    from converter.report.text import as_text
-    from converter.use_cases.inspect import inspect as run_inspection
-
-    output = None
-    if options.html is not None:
-        from converter.disk.output import Output
-        from converter.report.html import as_html
-
-        output = Output(options.html, force=options.force, inputs=(options.input,))
-    report = run_inspection(
-        options.input, stats=options.stats, identify=output is not None, progress=terminal.bar
-    )
-    if output is not None:
-        page = as_html(report, tensors=options.tensors).encode("utf-8")
-        with output, output.writing():
-            with output.file() as file:
-                file.write(page)
-            output.commit(terminal.bar)
-    if options.json:
-        say_json(as_json(report, tensors=options.tensors))
-    elif output is not None and not options.quiet:
-        say(f"{options.html}: {len(page)} bytes")
-    elif not options.quiet:
-        width, plain = terminal.shape()
-        text = as_text(report, tensors=options.tensors, width=width, plain=plain)
-        say(*by_role(text.split("\n")))
-    if report.error is not None:
-        raise report.error
     return 0
 
 

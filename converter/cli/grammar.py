@@ -176,7 +176,7 @@ def _overview() -> str:
         "commands": COMMANDS,
         "for developers of other tools": DEVELOPERS_COMMANDS,
         "examples": {
-            "ggcp inspect FILE": "what is this file?",
+            "ggcp FILE": "what is this file?",
             "ggcp help export": "all options of a command",
         },
     }
@@ -316,15 +316,26 @@ def _export(command: argparse.ArgumentParser) -> None:
 
 
 def _inspect(command: argparse.ArgumentParser) -> None:
-    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "inputs", metavar="FILE", nargs="+", help="the checkpoint; several or a folder: a line each"
+    )
+    command.add_argument(
+        "--all", dest="everything", action="store_true", help="say everything that is in the file"
+    )
+    command.add_argument(
+        "--tensors", dest="table", action="store_true", help="add the table of all tensors"
+    )
     command.add_argument(
         "--stats",
         action="store_true",
-        help="read everything: smallest, largest, mean, standard deviation, zeros, NaN and "
-        "infinities of each tensor",
+        help="read everything: SHA-256, and smallest, largest, mean, standard deviation, zeros, "
+        "NaN and infinities of each tensor",
     )
     command.add_argument(
-        "--no-tensors", dest="tensors", action="store_false", help="leave out the table of tensors"
+        "--no-tensors",
+        dest="tensors",
+        action="store_false",
+        help="leave the tensors out, of --json and --html too",
     )
     command.add_argument("--json", action="store_true", help="print the report as JSON")
     command.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import shutil
 import sys
 import textwrap
@@ -37,9 +38,16 @@ def with_default_command(arguments: list[str]) -> list[str]:
         return ["--help"]
     if arguments[0] == "help":
         return [arguments[1], "--help"]
-    if arguments[0] in ("-h", "--help", "--version") or not arguments[0].startswith("-"):
+    if not arguments[0].startswith("-"):
+        return ["inspect", *arguments] if _is_a_file(arguments[0]) else arguments
+    if arguments[0] in ("-h", "--help", "--version"):
         return arguments
     return ["convert", *map(_unabbreviated, arguments)]
+
+
+def _is_a_file(word: str) -> bool:
+    """Tell whether a word is the name of a file, perhaps of none, and no mistyped command."""
+    return os.path.lexists(word) or any(mark in word for mark in "./\\")
 
 
 def _unabbreviated(word: str) -> str:

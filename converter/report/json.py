@@ -10,7 +10,9 @@ from converter.facts import OptimizerFacts, TensorFacts
 from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps
 from converter.report.report import Report
-from ggcp_schema import printable
+from converter.report.verdict import verdict
+from ggcp_schema import FormatError, printable
+from ggcp_schema.foreign import ForeignFileError
 
 FORMAT = 1
 
@@ -33,6 +35,7 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         },
         "written_by": report.written_by or None,
         "complete": report.error is None,
+        "verdict": verdict(report).value,
         "error": _error(report),
         "training": report.training,
         "context_length": report.context_length,
@@ -41,6 +44,13 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         "parameter_count": report.parameter_count,
         "optimizer": _optimizer(report.optimizer) if report.optimizer else None,
         "parameter_order": _order(report),
+        "vocabulary": {
+            "wanted_tokens": report.wanted_tokens,
+            "found": [
+                {"name": printable(each.name), "what": each.what} for each in report.vocabularies
+            ],
+        },
+        "likely_epsilon": report.likely_epsilon and report.likely_epsilon._asdict(),
     }
     if tensors:
         values["tensors"] = [
@@ -50,6 +60,66 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     values["next"] = [step._asdict() for step in steps(report)]
     result: dict[str, Any] = _plain(values)
     return result
+
+
+def foreign_as_json(file: str, error: ForeignFileError) -> dict[str, Any]:
+    """Return what a file is that is no checkpoint, as JSON values.
+
+    Args:
+        file: its name.
+        error: what was raised for it.
+    """
+    found = error.foreign
+    return {
+        "format": FORMAT,
+        "file": {"name": printable(file), "bytes": error.size},
+        "kind": "foreign",
+        "complete": None,
+        "error": _members(error),
+        "foreign": {
+            "kind": found.kind.name.lower() if found else None,
+            "what": found.what if found else None,
+            "token_count": found.token_count if found else None,
+        },
+        "hint": error.hint,
+    }
+
+
+def refused_as_json(file: str, error: FormatError) -> dict[str, Any]:
+    """Return what is wrong with one of several files, as JSON values.
+
+    Args:
+        file: its name.
+        error: what was raised for it.
+    """
+    if isinstance(error, ForeignFileError):
+        return foreign_as_json(file, error)
+    return {
+        "format": FORMAT,
+        "file": {"name": printable(file), "bytes": None},
+        "kind": "unreadable",
+        "complete": None,
+        "error": _members(error),
+        "hint": error.hint,
+    }
+
+
+def folder_as_json(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a folder that ggcp made says of itself, as JSON values.
+
+    Args:
+        name: of the folder.
+        manifest: what stands in it.
+    """
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "file": {"name": printable(name), "bytes": None},
+        "kind": "folder",
+        "complete": None,
+        "error": None,
+        "manifest": _plain(manifest),
+    }
+    return values
 
 
 def _identity(report: Report) -> dict[str, str]:
@@ -62,9 +132,10 @@ def _identity(report: Report) -> dict[str, str]:
 
 
 def _error(report: Report) -> dict[str, Any] | None:
-    error = report.error
-    if error is None:
-        return None
+    return None if report.error is None else _members(report.error)
+
+
+def _members(error: FormatError) -> dict[str, Any]:
     names = ("path", "offset", "expected", "found", "hint")
     return {name: getattr(error, name) for name in names}
 

@@ -39,9 +39,14 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.7g}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return a count with what is counted, in the plural unless it is one."""
+    return f"{count:,} {what}" + "s" * (count != 1)
+
+
 def in_bytes(length: int) -> str:
     """Return a length in bytes, and in a larger unit where that is shorter."""
-    text = f"{length:,} byte" + ("" if length == 1 else "s")
+    text = counted(length, "byte")
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if length >= 1 << power:
             return f"{text} ({length / (1 << power):.1f} {unit})"

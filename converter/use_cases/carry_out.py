@@ -60,6 +60,7 @@ class Written:
         length: bytes of the file, or of all files of the folder.
         choices: what is in a folder's ``ggcp.json`` beside its files.
         assumptions: what the values of a file rest on that was decided.
+        next: what to do with it, as a sentence with a command; empty where nothing is to be said.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Written:
     length: int
     choices: Mapping[str, Any] = field(default_factory=dict)
     assumptions: tuple[Assumption, ...] = field(default=(), compare=False)
+    next: str = ""
 
 
 def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from converter.assumptions import Assumption, Basis
 from converter.errors import ConversionError
@@ -15,11 +14,12 @@ from converter.layouts.tables import RMS_EPSILON
 from converter.layouts.trainer import trainer_plan
 from converter.plan import Plan
 from converter.progress import LOGGER
+from converter.report.after import after_convert
 from converter.resume.decide import decided_resumption, log_order
 from converter.resume.rearrange import rearranged
 from converter.snapshot import Resumption, Snapshot
 from converter.use_cases.carry_out import Writing, Written, carry_out, tell_what_was_decided
-from ggcp_schema.history import EPSILONS, HISTORICAL_EPSILON, LORA_EPSILONS, Epsilon
+from converter.use_cases.epsilon import epsilon_or_assumed
 from ggcp_schema.order import Order
 
 
@@ -36,30 +36,6 @@ class ResumeWith:
     target: Order
     order: Order | None = None
     batch: int | None = None
-
-
-def epsilon_or_assumed(
-    given: float | None, command: str, epsilons: tuple[Epsilon, ...] = EPSILONS
-) -> float:
-    """Return the epsilon of the norms; where the user gave none, say what is assumed.
-
-    Args:
-        given: what the user said.
-        command: the command whose help has the table of trainers.
-        epsilons: those of the trainers that may have written the file.
-    """
-    if given is not None:
-        return given
-    first, *others = [(later.since, earlier.words) for earlier, later in pairwise(epsilons)]
-    LOGGER.warning(
-        "the epsilon of the norms is not in the file; %g is assumed: trainers before %s had %s%s "
-        "(see --eps in ggcp %s --help)",
-        HISTORICAL_EPSILON,
-        *first,
-        "".join(f", before {date} {words}" for date, words in others),
-        command,
-    )
-    return HISTORICAL_EPSILON
 
 
 def require_optimizer(snapshot: Snapshot) -> None:
@@ -101,8 +77,7 @@ def planned_conversion(
         return _told(trainer_plan(snapshot, epsilon=epsilon), known)
     if epsilon is None:
         epsilon = snapshot.epsilon
-    epsilons = EPSILONS if snapshot.ranks is None else LORA_EPSILONS
-    epsilon = epsilon_or_assumed(epsilon, "convert", epsilons)
+    epsilon = epsilon_or_assumed(epsilon, snapshot, "convert")
     resumption = decided_resumption(
         snapshot, resume_with.target, order=resume_with.order, batch=resume_with.batch
     )
@@ -170,4 +145,6 @@ def convert(
         # A name that is taken is refused before the order is found out, which may read a lot.
         output = writing.output(path, (opened.source,))
         plan = planned_conversion(snapshot, epsilon=epsilon, resume_with=resume_with)
-        return carry_out(plan, (opened.source,), output, writing)
+        written = carry_out(plan, (opened.source,), output, writing)
+        target, batch = (resume_with.target, resume_with.batch) if resume_with else (None, None)
+        return replace(written, next=after_convert(written.path, snapshot, target, batch))

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gguf import Keys
+from gguf import GGUFType, Keys
 
 from converter.assumptions import Assumption, Basis
 from converter.errors import ConversionError, OptionsError
@@ -18,6 +18,7 @@ from converter.layouts.merged import merge_plan, read_base
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
+from converter.report.after import after_export
 from converter.snapshot import Hyperparameters, Snapshot
 from converter.use_cases.carry_out import (
     MOST_REPORTED,
@@ -27,14 +28,15 @@ from converter.use_cases.carry_out import (
     tell_what_was_decided,
     warn_of_not_finite,
 )
-from converter.use_cases.convert import epsilon_or_assumed
+from converter.use_cases.epsilon import epsilon_or_assumed
 from converter.use_cases.export_options import (
     ExportOptions,
     Name,
     refuse_options_of_a_model,
     require_outtype,
 )
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.beside import advice, vocabularies_beside
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source
 from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.history import MAGICLESS_CONTEXT_LENGTH
@@ -124,7 +126,10 @@ def export(
         output = writing.output(work.path, work.sources)
         written = carry_out(work.plan, work.sources, output, writing)
         warn_of_not_finite(work.plan, work.origin)
-        return written
+        adapter = (Keys.General.TYPE, GGUFType.ADAPTER) in (
+            (item.key, item.value) for item in work.plan.metadata
+        )
+        return replace(written, next=after_export(written.path, adapter=adapter))
 
 
 def export_lora(
@@ -193,13 +198,7 @@ def _model(
 ) -> Prepared:
     snapshot = opened.model(rescue=options.rescue)
     if options.vocabulary is None and snapshot.vocabulary is None:
-        raise OptionsError(
-            opened.source.label or "checkpoint",
-            usage="the following arguments are required: --vocab",
-            expected="a vocabulary, which the checkpoint does not hold",
-            found="none",
-            hint="give the file that was the trainer's --vocab-model",
-        )
+        raise _no_vocabulary(opened.source.label, snapshot.hyperparameters.vocabulary_size)
     require_outtype(opened.source.label or "", options, "a model", tuple(OUTTYPES))
     sources = [opened.source]
     general = {}
@@ -250,10 +249,24 @@ def _model(
     return Prepared(plan, tuple(sources), path, "the checkpoint")
 
 
+def _no_vocabulary(checkpoint: str | None, token_count: int) -> OptionsError:
+    """Return the error where none was given: how many tokens it must have, and where it may be."""
+    beside = vocabularies_beside(checkpoint, token_count) if checkpoint else ()
+    where = advice(token_count, beside)
+    return OptionsError(
+        checkpoint or "checkpoint",
+        usage=f"the following arguments are required: --vocab, a file with the {token_count:,} "
+        f"tokens that the model was trained with; {where}",
+        expected=f"a vocabulary of {token_count:,} tokens, which the checkpoint does not hold",
+        found="none",
+        hint=f"give the file that was the trainer's --vocab-model; {where}",
+    )
+
+
 def chosen_epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
     """Return the epsilon of the norms, and say where it is from."""
     if options.epsilon is not None or snapshot.epsilon is None:
-        return epsilon_or_assumed(options.epsilon, "export")
+        return epsilon_or_assumed(options.epsilon, snapshot, "export")
     LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
     return snapshot.epsilon
 

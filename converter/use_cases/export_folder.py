@@ -31,7 +31,7 @@ from converter.use_cases.export_options import (
     refuse_options_of_a_model,
     require_outtype,
 )
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source, printable
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order

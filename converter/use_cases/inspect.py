@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta, timezone
+from dataclasses import replace
 
+from converter.disk.dates import modified as modified_at
 from converter.disk.digest import sha256_of
 from converter.inputs import open_checkpoint
 from converter.numeric.statistics import measure
 from converter.progress import Progress, silent
 from converter.report.report import MANY_MAGNITUDES, Report
+from converter.report.verdict import Verdict, verdict
 from converter.resume.detect import find_order
-from ggcp_schema import Source
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+from converter.use_cases.epsilon import likely_epsilon_of
+from converter.vocabulary.beside import vocabularies_beside
 
 
 def inspect(
@@ -27,6 +28,8 @@ def inspect(
 
     Without ``stats`` no tensor is read, but for the past losses and a sample of each tensor, at
     most 64 KiB, that tells the order of the parameters. With it the whole file is read, in blocks.
+    Where a vocabulary has to be given, it is looked for in the folder of the checkpoint: see
+    ``vocabularies_beside``.
 
     Args:
         path: the checkpoint.
@@ -53,23 +56,20 @@ def inspect(
             order = find_order(snapshot, thorough=stats)
         sha256 = modified = None
         if identify:
-            modified = _modified(opened.source)
+            modified = modified_at(opened.source)
             with progress("Computing the SHA-256", opened.source.size) as count:
                 sha256 = sha256_of(opened.source, count)
         opened.source.check_unchanged()
-        return Report(
+        report = Report(
             **vars(facts),
             order=order,
             thorough=stats,
             statistics=measured,
             sha256=sha256,
             modified=modified,
+            vocabularies=(),
+            likely_epsilon=likely_epsilon_of(snapshot) if snapshot is not None else None,
         )
-
-
-def _modified(source: Source) -> datetime | None:
-    seconds = int(os.fstat(source.fileno()).st_mtime)
-    try:
-        return _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:  # some file systems hold years of more than four digits
-        return None
+        if report.wanted_tokens is None or verdict(report) is Verdict.LOST:
+            return report
+        return replace(report, vocabularies=vocabularies_beside(path, report.wanted_tokens))

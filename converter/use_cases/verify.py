@@ -30,7 +30,7 @@ from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
 from converter.use_cases.verify_folder import compare_folder, is_folder
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source
 
 Name = str | os.PathLike[str]

@@ -33,7 +33,7 @@ from converter.use_cases.comparison import Comparison, counted
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_folder import state_of, whole_model
 from converter.use_cases.export_options import Name
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import FormatError, Source
 from ggcp_schema.language.errors import reason
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
+import re
 import shlex
 import struct
 import subprocess
@@ -239,6 +241,7 @@ EXACT: dict[str, Any] = {
     "written_by": "train-text-from-scratch, development branch of llama.cpp, d395b19c8 to "
     "4072f20bb (until August 2023)",
     "complete": True,
+    "verdict": "whole",
     "error": None,
     "training": {"iteration_count": 3, "sample_count": 6, "token_count": 96},
     "context_length": 16,
@@ -267,6 +270,8 @@ EXACT: dict[str, Any] = {
         "state": {"best_loss": 5.5, "previous_loss": "nan", "no_improvement_count": 2},
         "past_losses": [2.0, 3.0, 1.0],  # iteration 7, counted from 0, is the 7 mod 3-th
     },
+    "vocabulary": {"wanted_tokens": 2, "found": []},
+    "likely_epsilon": None,
     "notes": [
         "The order of the parameters is not certain; convert --resume-with asks for --order.",
         "A loss is not a finite number: the training may have diverged.",
@@ -282,6 +287,8 @@ def test_the_structure_of_the_json_is_stable(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout, parse_constant=pytest.fail)
     tensors, order, steps = (found.pop(name) for name in ("tensors", "parameter_order", "next"))
+    assert found.pop("sha256") == hashlib.sha256(data).hexdigest()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found.pop("modified"))
     assert found == {**EXACT, "file": {"name": "tiny.bin", "bytes": len(data)}}
     assert list(order) == ["candidates", "evidence", "indifferent", "sampled"]
     assert order["sampled"] is False
@@ -393,7 +400,7 @@ class TestDamaged:
         path = fixtures / f"{TRUNCATED}.bin"
         with pytest.raises(FormatError) as caught:
             parse(path)
-        done = run("inspect", path)
+        done = run("inspect", path, "--all", "--tensors")
         assert done.returncode == 1
         assert done.stderr == f"ggcp: {caught.value}\n"
         assert "  context length   16" in done.stdout
@@ -440,7 +447,7 @@ class TestDamaged:
                 found = json.loads(json.dumps(as_json(report), allow_nan=False))
                 error = refusal(path)
                 assert found["complete"] is (error is None)
-                assert ("damaged" in as_text(report).partition("\n")[0]) is (error is not None)
+                assert as_text(report).startswith("Whole: ") is (error is None)
                 assert str(report.error) == str(error)
                 if error is not None:
                     assert found["error"]["path"] == error.path
@@ -577,8 +584,9 @@ class TestNextSteps:
 class TestText:
     def test_no_tensors(self, fixtures: Path) -> None:
         path = fixtures / "v0_adam_one.bin"
-        assert "norm.weight" in run("inspect", path).stdout
-        assert "norm.weight" not in run("inspect", path, "--no-tensors").stdout
+        assert "norm.weight" in run("inspect", path, "--tensors").stdout
+        assert "norm.weight" not in run("inspect", path).stdout
+        assert "norm.weight" not in run("inspect", path, "--stats", "--no-tensors").stdout
         found = json.loads(run("inspect", path, "--no-tensors", "--json").stdout)
         assert "tensors" not in found
 
@@ -589,7 +597,7 @@ class TestText:
     def test_a_terminal_with_ascii_only(self, fixtures: Path) -> None:
         environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
         done = subprocess.run(
-            [*COMMAND, "inspect", fixtures / "v0_adam_one.bin", "--stats"],
+            [*COMMAND, "inspect", fixtures / "v0_adam_one.bin", "--all", "--stats"],
             env=environment,
             capture_output=True,
             check=True,
