@@ -112,7 +112,9 @@ class TestNeighbours:
             (victim / name).write_text("precious")
         return victim
 
-    @pytest.mark.parametrize("plant", ["link", "full folder", "file", "nothing"])
+    @pytest.mark.parametrize(
+        "plant", ["link", "link to nothing in it", "full folder", "folder", "file", "nothing"]
+    )
     @pytest.mark.parametrize("moment", ["at once", "while it is written"])
     def test_something_in_its_place(
         self,
@@ -122,14 +124,23 @@ class TestNeighbours:
         folder: Path,
         victim: Path,
         monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        tmp_path: Path,
     ) -> None:
+        if (plant, moment) == ("folder", "at once"):
+            return  # an empty one of the same user's is as good as the one that was created
         precious = content(victim)
+        (tmp_path / "empty").mkdir()
 
         def change() -> None:
             path = unfinished(folder)
             path.rename(folder / "stolen")
             if plant == "link":
                 path.symlink_to(victim)
+            elif plant == "link to nothing in it":
+                path.symlink_to(tmp_path / "empty")
+            elif plant == "folder":
+                path.mkdir()
             elif plant == "file":
                 path.write_text("his")
             elif plant == "full folder":
@@ -152,11 +163,29 @@ class TestNeighbours:
             assert refused(out) == SOMEBODY
             assert not out.exists()
         assert content(victim) == precious
+        assert content(tmp_path / "empty") == {}
+        assert caplog.messages == []  # nothing of ours is left to be removed
         assert content(folder / "stolen") == {}
         planted = [path for path in folder.iterdir() if path.name.startswith(UNFINISHED)]
         assert len(planted) == (plant != "nothing")
         if plant == "full folder":
             assert content(planted[0]) == {"config.json": b"his"}
+
+    def test_another_folder_gets_the_name(
+        self, out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between the last look at the temporary name and the rename."""
+
+        def exchange() -> None:
+            path = unfinished(folder)
+            path.rename(folder / "stolen")
+            path.mkdir()
+            (path / "his").write_text("his")
+
+        monkeypatch.setattr(os, "rename", acting_first(exchange, os.rename))
+        assert refused(out) == SOMEBODY
+        assert content(out) == {"his": b"his"}
+        assert content(folder / "stolen") == {}
 
     def test_another_user_s_folder(self, out: Path, folder: Path) -> None:
         if os.geteuid():
@@ -270,6 +299,27 @@ class TestLeftovers:
             f"{aside} is a folder that a run that was killed had moved aside to replace it; give "
             "it its name back if the new one is not there, else remove it"
         ]
+
+    def test_what_a_running_one_moved_aside(
+        self,
+        out: Path,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        write(out)
+        good = os.rename
+
+        def rename(name: str, new: str, **named: int) -> None:
+            good(name, new, **named)
+            if new.startswith(ASIDE):
+                monkeypatch.setattr(os, "rename", good)
+                write(folder / "another run's")
+
+        monkeypatch.setattr(os, "rename", rename)
+        write(out, OTHERS, force=True)
+        assert {path.name for path in folder.iterdir()} == {"out", "another run's"}
+        assert caplog.messages == []
 
     def test_one_that_cannot_be_removed_is_named(
         self,

@@ -144,6 +144,7 @@ class TestForce:
             monkeypatch.setattr(os, "rename", rename_and_change)
         else:
             monkeypatch.setattr(os, "fsync", acting_first(lambda: change(out), os.fsync))
+            monkeypatch.setattr(os, "rename", failing(errno.EIO))  # it is not even moved
         assert refused(out, **FORCE) == REPLACING + found + KEPT
         assert [path.name for path in folder.iterdir()] == ["out"]
         expected = dict.fromkeys(whole(), True)
@@ -167,6 +168,32 @@ class TestForce:
         found = "another folder, which came meanwhile"
         assert refused(out, **FORCE) == REPLACING + found + KEPT
         assert {path.name for path in folder.iterdir()} == {"out", "old"}
+
+    @pytest.mark.parametrize(
+        ("take", "found"),
+        [
+            (lambda out: out.write_text("somebody's"), "a file of that name"),
+            (lambda out: out.symlink_to("old"), "a symbolic link of that name"),
+        ],
+    )
+    def test_something_else_came_meanwhile(
+        self,
+        take: Callable[[Path], object],
+        found: str,
+        out: Path,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        write(out)
+
+        def exchange() -> None:
+            out.rename(folder / "old")
+            take(out)
+
+        monkeypatch.setattr(os, "fsync", acting_first(exchange, os.fsync))
+        assert refused(out, **FORCE).startswith(f"expected a name that is free, found {found}; ")
+        assert {path.name for path in folder.iterdir()} == {"out", "old"}
+        assert content(folder / "old") == whole()
 
     def test_a_folder_came_where_nothing_was(
         self, out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
