@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from converter.use_cases.carry_out import Writing, Written
     from converter.use_cases.convert import ResumeWith, convert
     from converter.use_cases.export import export, export_lora
-    from converter.use_cases.export_options import ExportOptions
+    from converter.use_cases.export_folder import export_folder
+    from converter.use_cases.export_options import ExportOptions, FolderOptions
     from converter.use_cases.inspect import inspect
     from converter.use_cases.verify import verify
 
 __all__ = [
     "ConversionError",
     "ExportOptions",
+    "FolderOptions",
     "Report",
     "ResumeWith",
     "Writing",
@@ -26,6 +28,7 @@ __all__ = [
     "__version__",
     "convert",
     "export",
+    "export_folder",
     "export_lora",
     "inspect",
     "verify",
@@ -34,12 +37,14 @@ __all__ = [
 _HOMES = {
     "ConversionError": "converter.errors",
     "ExportOptions": "converter.use_cases.export_options",
+    "FolderOptions": "converter.use_cases.export_options",
     "Report": "converter.report.report",
     "ResumeWith": "converter.use_cases.convert",
     "Writing": "converter.use_cases.carry_out",
     "Written": "converter.use_cases.carry_out",
     "convert": "converter.use_cases.convert",
     "export": "converter.use_cases.export",
+    "export_folder": "converter.use_cases.export_folder",
     "export_lora": "converter.use_cases.export",
     "inspect": "converter.use_cases.inspect",
     "verify": "converter.use_cases.verify",

@@ -37,7 +37,7 @@ def content_differences(
         yield f"{name}: expected {planned.length} bytes, found {found.size}"
         return
     regions = _regions(planned)
-    told = ""
+    told: str | None = None
     for offset in _differing(planned, found, progress):
         region = next(words for start, words in reversed(regions) if start <= offset)
         if region != told:

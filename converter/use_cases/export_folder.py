@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converter.disk.folder_output import FolderOutput
-from converter.errors import OptionsError
+from converter.errors import ConversionError, OptionsError
 from converter.gguf_io.reader import Gguf
 from converter.inputs import Opened, open_checkpoint
-from converter.layouts.folder import FOLDER_OUTTYPES, Choices, folder_plan
+from converter.layouts.folder import FOLDER_OUTTYPES, Choices, Tokenizer, folder_plan, tokenizer_of
 from converter.layouts.folder.adam import DEFAULT_BATCH, Adam, adam_of, warn_of_assumptions
 from converter.layouts.folder.base import merged_snapshot
 from converter.layouts.merged import read_base
 from converter.layouts.trainer import divided_rows
 from converter.numeric.encode import OUTTYPES
-from converter.plan import FolderPlan, Metadata
+from converter.plan import FolderPlan
 from converter.progress import LOGGER
 from converter.resume.decide import decided_resumption
 from converter.resume.rearrange import moments_of
@@ -116,7 +116,6 @@ def planned_folder(inputs: Inputs, options: FolderOptions) -> FolderPlan:
         epsilon=chosen_epsilon(snapshot, options),
         outtype=OUTTYPES[options.outtype or "f32"],
         tokenizer=tokenizer,
-        own_tokenizer=inputs.vocabulary is None,
         merged=inputs.base is not None,
         order=None if resumption is None else resumption.stored,
         rows=1 if resumption is None else resumption.rows,
@@ -225,8 +224,24 @@ def _without_optimizer(snapshot: Snapshot, options: FolderOptions) -> str:
     return ""
 
 
-def _tokenizer(inputs: Inputs, snapshot: Snapshot) -> tuple[Metadata, ...] | None:
-    if inputs.vocabulary is None:
-        return snapshot.vocabulary
-    count = snapshot.hyperparameters.vocabulary_size
-    return read_vocabulary(inputs.vocabulary, token_count=count).metadata
+def _tokenizer(inputs: Inputs, snapshot: Snapshot) -> Tokenizer | None:
+    """Return the tokenizer, and say so where there is none.
+
+    Raises:
+        FormatError: the file that was given holds no such vocabulary.
+        ConversionError: it holds one of which no tokenizer can be made.
+    """
+    if inputs.vocabulary is not None:
+        count = snapshot.hyperparameters.vocabulary_size
+        metadata = read_vocabulary(inputs.vocabulary, token_count=count).metadata
+        return tokenizer_of(metadata, inputs.vocabulary.label or "", own=False)
+    if snapshot.vocabulary is None:
+        LOGGER.warning("there is no vocabulary: the folder has no tokenizer (--vocab FILE)")
+        return None
+    try:
+        return tokenizer_of(snapshot.vocabulary, snapshot.file, own=True)
+    except ConversionError as error:
+        LOGGER.warning(
+            "the folder has no tokenizer, as none would do what llama.cpp does: %s", error
+        )
+        return None

@@ -18,14 +18,16 @@ from converter.hf_io.comparison import content_differences, value_differences
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.folder import (
     Choices,
+    Tokenizer,
     folder_plan,
     says_rescued,
     says_tokenizer,
     stored_choices,
     stored_resumption,
+    tokenizer_of,
 )
 from converter.layouts.merged import read_base
-from converter.plan import FolderPlan, Metadata, PlannedFile
+from converter.plan import FolderPlan, PlannedFile
 from converter.progress import Progress
 from converter.resume.decide import contradictions
 from converter.snapshot import Snapshot
@@ -37,7 +39,7 @@ from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import FormatError, Source
 from ggcp_schema.language.errors import reason
 
-_TOKENIZER = "tokenizer.model"
+_VOCABULARY = "tokenizer.model"
 
 _SUBJECTS = {"model.safetensors": Subject.WEIGHTS, "optimizer.pt": Subject.OPTIMIZER}
 """What the files with tensors are about."""
@@ -80,10 +82,9 @@ def compare_folder(source: Name, path: Name, base: Name | None, progress: Progre
             require_lora(opened, source)
             model = read_base(stack.enter_context(Source.open(base)))
         snapshot = _model(opened, model, manifest)
-        tokenizer = (
-            _tokenizer(snapshot, folder, choices) if says_tokenizer(manifest.choices) else None
-        )
-        choices = replace(choices, tokenizer=tokenizer)
+        own = says_tokenizer(manifest.choices)
+        if own is not None:
+            choices = replace(choices, tokenizer=_tokenizer(snapshot, folder, own=own))
         plan, contradicted = _expected(snapshot, choices)
         with progress("Verifying", plan.length) as count:
             contradicting = (Difference(Subject.KEY, words) for words in contradicted)
@@ -117,13 +118,15 @@ def _model(opened: Opened, base: Gguf | None, manifest: Manifest) -> Snapshot:
     return whole_model(opened, base, rescue=says_rescued(manifest.choices))
 
 
-def _tokenizer(snapshot: Snapshot, folder: Folder, choices: Choices) -> tuple[Metadata, ...] | None:
-    """Return the vocabulary: that of the checkpoint, or else what the folder says that it is."""
-    if choices.own_tokenizer:
-        return snapshot.vocabulary
+def _tokenizer(snapshot: Snapshot, folder: Folder, *, own: bool) -> Tokenizer | None:
+    """Return the tokenizer of the checkpoint, or else of the folder's own vocabulary."""
+    if own:
+        metadata = snapshot.vocabulary
+        return None if metadata is None else tokenizer_of(metadata, snapshot.file, own=True)
     count = snapshot.hyperparameters.vocabulary_size
-    with Source.open(folder.path_of(_TOKENIZER)) as source:
-        return read_vocabulary(source, token_count=count).metadata
+    path = folder.path_of(_VOCABULARY)
+    with Source.open(path) as source:
+        return tokenizer_of(read_vocabulary(source, token_count=count).metadata, path, own=False)
 
 
 def _expected(snapshot: Snapshot, choices: Choices) -> tuple[FolderPlan, Iterator[str]]:

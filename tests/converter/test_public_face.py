@@ -10,8 +10,9 @@ from paths import ROOT
 
 import converter
 
-FUNCTIONS = {"convert", "export", "export_lora", "inspect", "verify"}
-CLASSES = {"ConversionError", "ExportOptions", "Report", "ResumeWith", "Writing", "Written"}
+FUNCTIONS = {"convert", "export", "export_folder", "export_lora", "inspect", "verify"}
+CLASSES = {"ConversionError", "Report", "ResumeWith", "Writing", "Written"}
+CLASSES |= {"ExportOptions", "FolderOptions"}
 
 
 def run(code: str) -> str:

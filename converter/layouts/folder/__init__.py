@@ -40,6 +40,25 @@ CHOICES = "made"
 """The member of ggcp.json that holds what the checkpoint does not say."""
 
 
+_OWN, _OTHER = "checkpoint", "vocabulary"
+"""Where ggcp.json says that the tokenizer is from."""
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer of a folder.
+
+    Attributes:
+        files: its files, by name.
+        special: the ids of begin and end of text.
+        own: whether it is that of the checkpoint, or else of another file.
+    """
+
+    files: Mapping[str, bytes]
+    special: SpecialIds
+    own: bool
+
+
 @dataclass(frozen=True)
 class Choices:
     """What a folder says that the checkpoint does not.
@@ -49,8 +68,7 @@ class Choices:
         context_length: tokens that the model was trained to take at once.
         epsilon: the epsilon of the RMS norms.
         outtype: the type of the weights.
-        tokenizer: the keys ``tokenizer.ggml.*``; None for a folder without a tokenizer.
-        own_tokenizer: whether they are those of the checkpoint.
+        tokenizer: the tokenizer; None for a folder without one.
         merged: whether the model is a base with the changes of a LoRA.
         order: the order of the optimizer's vectors in the file; None for no optimizer.
         rows: by which the first moments are divided.
@@ -62,8 +80,7 @@ class Choices:
     context_length: int
     epsilon: float
     outtype: Outtype
-    tokenizer: tuple[Metadata, ...] | None
-    own_tokenizer: bool
+    tokenizer: Tokenizer | None = None
     merged: bool = False
     order: Order | None = None
     rows: int = 1
@@ -82,12 +99,11 @@ def folder_plan(
         state: the settings of Adam, and the moments; None for the weights only.
 
     Raises:
-        ConversionError: no class of transformers computes what the trainer did, or no tokenizer of
-            the folder would do what llama.cpp does.
+        ConversionError: no class of transformers computes what the trainer did.
     """
     require_class(snapshot, choices.epsilon)
     sizes = snapshot.hyperparameters
-    tokenizer, special = _tokenizer(choices, sizes.vocabulary_size)
+    special = _special(choices.tokenizer, sizes.vocabulary_size)
     page = Page(
         checkpoint=choices.checkpoint,
         kind=snapshot.kind,
@@ -111,7 +127,7 @@ def folder_plan(
         "README.md": page.to_bytes(),
         "config.json": as_json(settings),
         "generation_config.json": as_json(generation_config(special)),
-        **tokenizer,
+        **(choices.tokenizer.files if choices.tokenizer else {}),
     }
     tensors = weights(sizes, snapshot.weights, choices.outtype)
     return FolderPlan(
@@ -131,21 +147,34 @@ def folder_plan(
     )
 
 
-def _tokenizer(choices: Choices, token_count: int) -> tuple[dict[str, bytes], SpecialIds]:
-    """Return the files of the tokenizer, and the special ids; llama.cpp's where there is none."""
-    if choices.tokenizer is None:
-        begin, end = (token if token < token_count else None for token in (1, 2))
-        return {}, SpecialIds(begin, end)
-    vocabulary = llama_vocabulary(choices.tokenizer, Refusal(choices.checkpoint))
-    files = tokenizer_files(choices.tokenizer, choices.checkpoint)
-    return files, SpecialIds(vocabulary.begin, vocabulary.end)
+def tokenizer_of(metadata: tuple[Metadata, ...], file: str, *, own: bool) -> Tokenizer:
+    """Return the tokenizer that does what llama.cpp does with a vocabulary.
+
+    Args:
+        metadata: the keys ``tokenizer.ggml.*``.
+        file: where they are from, for errors.
+        own: whether that is the checkpoint.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    vocabulary = llama_vocabulary(metadata, Refusal(file))
+    special = SpecialIds(vocabulary.begin, vocabulary.end)
+    return Tokenizer(tokenizer_files(metadata, file), special, own)
+
+
+def _special(tokenizer: Tokenizer | None, token_count: int) -> SpecialIds:
+    """Return the ids of the tokenizer; llama.cpp's where there is none."""
+    if tokenizer is not None:
+        return tokenizer.special
+    return SpecialIds(*(token if token < token_count else None for token in (1, 2)))
 
 
 def _said(snapshot: Snapshot, choices: Choices, adam: Adam | None) -> dict[str, Any]:
     """Return what is written into ggcp.json; ``stored_choices`` reads it."""
     tokenizer = None
     if choices.tokenizer is not None:
-        tokenizer = "checkpoint" if choices.own_tokenizer else "vocabulary"
+        tokenizer = _OWN if choices.tokenizer.own else _OTHER
     return {
         "from": choices.checkpoint,
         "kind": snapshot.kind,
@@ -207,8 +236,6 @@ def stored_choices(members: Mapping[str, Any], file: str) -> Choices:
         context_length=said.whole("context_length"),
         epsilon=said.number("epsilon"),
         outtype=OUTTYPES[said.one_of("outtype", FOLDER_OUTTYPES)],
-        tokenizer=None,
-        own_tokenizer=said.value("tokenizer") == "checkpoint",
         merged=said.value("merged") is True,
         order=order,
         rows=rows,
@@ -217,10 +244,11 @@ def stored_choices(members: Mapping[str, Any], file: str) -> Choices:
     )
 
 
-def says_tokenizer(members: Mapping[str, Any]) -> bool:
-    """Tell whether a ggcp.json says that there is a tokenizer."""
+def says_tokenizer(members: Mapping[str, Any]) -> bool | None:
+    """Tell whether a ggcp.json says that the tokenizer is the checkpoint's own; None for none."""
     made = members.get(CHOICES)
-    return isinstance(made, dict) and made.get("tokenizer") is not None
+    said = made.get("tokenizer") if isinstance(made, dict) else None
+    return None if said is None else said == _OWN
 
 
 def says_rescued(members: Mapping[str, Any]) -> bool:

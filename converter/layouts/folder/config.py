@@ -41,10 +41,9 @@ def require_class(snapshot: Snapshot, epsilon: float) -> None:
     wrong = [f"{value:g} ({name})" for name, value in numbers.items() if not 0 < value < math.inf]
     if wrong:
         expected, found = "finite numbers above 0", wrong[0]
-    elif sizes.head_dimension % 2:
-        expected, found = "heads of an even dimension", f"{sizes.head_dimension} (n_embd / n_head)"
-    elif rotated % 2 or rotated < 2:
-        expected, found = "an even number of rotated dimensions", f"{rotated} (n_rot)"
+    elif rotated % 2 or not 2 <= rotated <= sizes.head_dimension:
+        expected = f"an even number of rotated dimensions from 2 to {sizes.head_dimension}"
+        found = f"{rotated} (n_rot)"
     elif sizes.rotates_in_part and rope.scale != 1:
         expected = "positions that are not scaled, where only a part of each head is rotated"
         found = (

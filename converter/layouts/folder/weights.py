@@ -111,9 +111,8 @@ def _moved(path: str, array: Array, sizes: Hyperparameters) -> tuple[Part, ...]:
     if not path.endswith(_ROTATED):
         return array.parts
     row_bytes = ELEMENT_BYTES * array.shape[0]
-    dimension = sizes.head_dimension
-    rotated = min(sizes.rope_dimension_count, dimension)
-    return (halved(_one(array.parts), row_bytes, dimension, rotated),)
+    rows = sizes.head_dimension, sizes.rope_dimension_count
+    return (halved(_one(array.parts), row_bytes, *rows),)
 
 
 def _one(parts: tuple[Part, ...]) -> Part:

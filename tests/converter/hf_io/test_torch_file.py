@@ -101,6 +101,6 @@ def test_beyond_4_gib(before: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         assert archive.getinfo("a/data/0").file_size == large
         assert archive.read("a/data/1") == NUMBERS.tobytes()
-        assert (archive.getinfo("a/data/1").header_offset > 2**32 - 1) == (before == 0)
+        assert archive.getinfo("a/data/1").header_offset > 2**32 - 1
         entry = archive.getinfo("a/data/0")
         assert entry.extract_version == (45 if before == 0 else 20)

@@ -122,19 +122,10 @@ def test_logits(name: str, fixtures: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-6, rtol=0)
 
 
-def run(
-    folder: Path,
-    which: int,
-    samples: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    start: Path | None = None,
-) -> Any:
-    """Run a snippet of the README with some samples, and return its model.
-
-    It goes on from the folder, or from another one.
-    """
+def run(folder: Path, which: int, samples: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a snippet of the README with some samples, and return its model."""
     monkeypatch.chdir(folder)
-    space: dict[str, Any] = {"folder": str(start or "."), "samples": samples}
+    space: dict[str, Any] = {"folder": ".", "samples": samples}
     exec(snippets(folder / "README.md")[which], space)
     return space["model"]
 
@@ -230,18 +221,13 @@ def test_the_page_runs_as_it_stands(
     assert all((after[name] != values).any() for name, values in before.items())
 
 
-def test_a_trainer_saves_and_goes_on_from_its_own_checkpoint(
-    fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint, folder = exported("v0_adam_one.bin", fixtures, tmp_path)
-    with monkeypatch.context() as first:
-        stopping(first, 32, save_steps=1)
-        run(folder, TRAINER, [SAMPLE] * 64, first)
-    saved = tmp_path / "run" / "checkpoint-32"
-    assert json.loads((saved / "trainer_state.json").read_text())["global_step"] == 32
-    stopping(monkeypatch, 30 + STEPS)
-    found = run(folder, TRAINER, [SAMPLE] * 64, monkeypatch, saved)
-    assert furthest(weights_of(found, checkpoint), expected(checkpoint, "v0_adam_one.bin")) < 1e-6
+def test_a_trainer_saves(fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which fails where trainer_state.json lacks what the first save needs."""
+    _, folder = exported("v0_adam_one.bin", fixtures, tmp_path)
+    stopping(monkeypatch, 32, save_steps=1)
+    run(folder, TRAINER, [SAMPLE] * 64, monkeypatch)
+    saved = json.loads((tmp_path / "run/checkpoint-32/trainer_state.json").read_text())
+    assert saved["global_step"] == 32
 
 
 def of_gguf(path: Path) -> tuple[dict[str, int], dict[str, Any], dict[str, Any], Any]:
