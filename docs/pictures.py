@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import json
-import lzma
 import os
 import shutil
 import subprocess
@@ -32,8 +31,8 @@ OFFLINE = (
     *("--disable-quic", "--disable-sync", "--disable-background-networking"),
     *("--disable-component-update", "--remote-debugging-pipe"),
 )
-EXAMPLE = ROOT / "fixtures" / "v0_adam_11layers.bin.xz"
-WRITTEN = 1_691_399_105  # 7 August 2023, 09:05:05 UTC
+EXAMPLE = ROOT / "fixtures" / "v0_adam_one.bin"
+WRITTEN = 1_686_819_905  # 15 June 2023, 09:05:05 UTC
 PICTURES = {"light": (1280, 1240), "dark": (390, 1320)}
 """Width and height of what is drawn in each scheme."""
 
@@ -152,7 +151,7 @@ def draw() -> None:
     with tempfile.TemporaryDirectory() as name, opened() as browser:
         folder = Path(name)
         checkpoint = folder / "checkpoint.bin"
-        checkpoint.write_bytes(lzma.decompress(EXAMPLE.read_bytes()))
+        checkpoint.write_bytes(EXAMPLE.read_bytes())
         os.utime(checkpoint, (WRITTEN, WRITTEN))
         command = ("inspect", "checkpoint.bin", "--stats", "--html", "page.html", "--quiet")
         subprocess.run(

@@ -39,9 +39,10 @@ class Report(Facts):
         thorough: whether everything was read to find the order, not only a sample.
         statistics: what the elements of each tensor are like, by its path; empty if that was not
             asked.
-        sha256: of the whole file, 64 hexadecimal digits; None if it was not asked.
-        modified: when the file was last written to, in UTC, to the second; None likewise, or if
-            that is no date of the calendar.
+        sha256: of the whole file, 64 hexadecimal digits; None if it was not asked, or too much of
+            a damaged file belongs to nothing.
+        modified: when the file was last written to, in UTC, to the second; None if it was not
+            asked, or that is no date of the calendar.
         vocabularies: files beside it that hold as many tokens as it needs, the likeliest first.
         likely_epsilon: what its date says of the epsilon of the RMS norms; None if nothing.
     """

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from converter.disk.dates import modified as modified_at
 from converter.disk.digest import sha256_of
+from converter.facts import Facts
 from converter.inputs import open_checkpoint
 from converter.numeric.statistics import measure
 from converter.progress import Progress, silent
@@ -15,6 +16,9 @@ from converter.report.verdict import Verdict, verdict
 from converter.resume.detect import find_order
 from converter.use_cases.epsilon import likely_epsilon_of
 from converter.vocabulary.beside import vocabularies_beside
+
+MOST_UNREAD = 4 << 30
+"""How many bytes that belong to nothing are read for a checksum: a hole may be of any size."""
 
 
 def inspect(
@@ -35,7 +39,8 @@ def inspect(
         path: the checkpoint.
         stats: whether to measure the elements of each tensor.
         identify: whether to say which file it is: its SHA-256, for which the whole file is read in
-            blocks, and when it was modified.
+            blocks, and when it was modified. There is no SHA-256 of a damaged file of which more
+            than ``MOST_UNREAD`` bytes belong to nothing.
         progress: shows how far it is.
 
     Raises:
@@ -57,8 +62,9 @@ def inspect(
         sha256 = modified = None
         if identify:
             modified = modified_at(opened.source)
-            with progress("Computing the SHA-256", opened.source.size) as count:
-                sha256 = sha256_of(opened.source, count)
+            if _unread(facts) <= MOST_UNREAD:
+                with progress("Computing the SHA-256", opened.source.size) as count:
+                    sha256 = sha256_of(opened.source, count)
         opened.source.check_unchanged()
         report = Report(
             **vars(facts),
@@ -73,3 +79,7 @@ def inspect(
         if report.wanted_tokens is None or verdict(report) is Verdict.LOST:
             return report
         return replace(report, vocabularies=vocabularies_beside(path, report.wanted_tokens))
+
+
+def _unread(facts: Facts) -> int:
+    return sum(region.length for region in facts.regions if region.kind == "unread")

@@ -79,7 +79,7 @@ def test_widths_are_those_of_the_tensors(fixtures: Path) -> None:
     assert sum(abs(width - share) < 0.02 for width in widths) == 7  # x, g1, g2, m, v, mh, vh
 
 
-STYLE = ROOT / "converter" / "report" / "page.css"
+STYLE = ROOT / "converter" / "report" / "html" / "page.css"
 HOSTILE = [
     b"<script>alert(1)<",  # no name holds a slash
     b'"><img src=x onerror=alert(1)>.bin',
@@ -220,7 +220,7 @@ class TestFile:
     def test_a_missing_folder(self, fixtures: Path, folder: Path) -> None:
         done = run("inspect", fixtures / "v0_adam_one.bin", "--html", folder / "no" / "page.html")
         assert (done.returncode, done.stdout) == (1, "")
-        assert "make the folder first" in done.stderr
+        assert "no such folder; make it first" in done.stderr
         assert list(folder.iterdir()) == []
 
     def test_of_a_damaged_file_it_is_written_too(self, fixtures: Path, folder: Path) -> None:

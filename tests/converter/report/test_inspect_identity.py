@@ -64,6 +64,22 @@ def test_of_a_damaged_file(length: int, tmp_path: Path) -> None:
     assert report.sha256 == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.parametrize(("more", "there"), [(0, True), (1, False)])
+def test_what_belongs_to_nothing_is_read_up_to_a_bound(
+    more: int, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hole of a terabyte behind a checkpoint takes no room, and half an hour to read."""
+    monkeypatch.setattr("converter.use_cases.inspect.MOST_UNREAD", 5000)
+    whole = checkpoint(1)
+    numbers = len(whole.data) - sum(whole.fields["optimizer.state.second_moments.data"])
+    path = tmp_path / "in.bin"
+    path.write_bytes(whole.data + bytes(5000 + more - numbers))
+    report = inspect(path, identify=True)
+    assert report.error is not None
+    assert (report.sha256 is not None) is there
+    assert report.modified is not None
+
+
 def test_a_date_before_1970(tmp_path: Path) -> None:
     path = tmp_path / "in.bin"
     path.write_bytes(checkpoint(1).data)

@@ -145,7 +145,7 @@ def test_only_the_scales_that_are_there_are_explained(fixtures: Path) -> None:
 SCREENS = {"narrow": 250, "medium": 620, "broad": 1000}
 
 
-@pytest.mark.parametrize("name", ["v0_adam_one", "v0_adam_11layers", "v1_lbfgs"])
+@pytest.mark.parametrize("name", ["v0_adam_one", "ggcp_42d9b4cfc_11layers", "v1_lbfgs"])
 def test_no_label_of_the_map_is_cut(name: str, fixtures: Path) -> None:
     """A letter of 12.5 pixels is at most 7.2 wide on average; 8 pixels are in front, 6 behind."""
     text = as_html(inspect(fixtures / f"{name}.bin"))
@@ -168,7 +168,7 @@ def test_no_label_of_the_map_is_cut(name: str, fixtures: Path) -> None:
 
 def test_the_map_shows_labels_where_it_is_as_wide_as_they_need() -> None:
     """The widths are those of the style sheet: padding and border of page and card are taken."""
-    style = (ROOT / "converter" / "report" / "page.css").read_text()
+    style = (ROOT / "converter" / "report" / "html" / "page.css").read_text()
     around = 2 * 24 + 2 * 20 + 2  # from 640 pixels of screen on
     assert "@media (min-width: 45rem) and (max-width: 69.99rem) { .map .medium" in style
     assert "@media (min-width: 70rem) { .map .broad" in style

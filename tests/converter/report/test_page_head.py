@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,10 @@ from converter.report.words import in_short
 from ggcp_schema.synthetic import Synthetic
 
 TRUNCATED = "v0_lbfgs_truncated_master43033b7bb.bin"
-LLAMA = "https://github.com/ggml-org/llama.cpp/blob/master/models/ggml-vocab-llama-spm.gguf"
+LLAMA = (
+    "https://github.com/ggml-org/llama.cpp/raw/c392e5094deaf2d1a7c18683214f007fad3fe42b/"
+    "models/ggml-vocab-llama-spm.gguf"
+)
 
 
 def figures(page: Page) -> dict[str, str]:
@@ -138,11 +142,27 @@ def test_a_large_model(tmp_path: Path) -> None:
     assert page.text.count("://") == 1  # as text it may break behind each slash
 
 
-def test_another_vocabulary_is_looked_for(fixtures: Path) -> None:
-    page = page_of(fixtures / "v0_adam_one.bin", stats=False)
+def test_another_vocabulary_is_looked_for(fixtures: Path, tmp_path: Path) -> None:
+    """Nothing that has 300 tokens stands beside it."""
+    shutil.copy(fixtures / "v0_adam_one.bin", tmp_path)
+    page = page_of(tmp_path / "v0_adam_one.bin", stats=False)
     assert "300 tokens: not LLaMA's, which has 32,000." in page.words["strong"]
     assert "Look for a file of yours with that many tokens" in page.text
     assert page.of("a") == []
+
+
+def test_a_vocabulary_beside_it_is_named(fixtures: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(fixtures / "v0_adam_one.bin", tmp_path))
+    for name in ("b.gguf", "a.gguf", "d.gguf", "e.gguf", "c.gguf", "f<b>.gguf"):
+        shutil.copy(fixtures / "vocab300.gguf", tmp_path / name)
+    page = page_of(path, stats=False)
+    here = f"{tmp_path}/"
+    assert (
+        f"{here}a.gguf has as many, and stands in the commands above. "
+        f"Others with as many: {here}b.gguf, {here}c.gguf, {here}d.gguf and 2 more."
+    ) in "".join(page.words["p"])
+    assert "Look for a file of yours" not in page.text
+    assert not page.of("b")
 
 
 @pytest.mark.parametrize(

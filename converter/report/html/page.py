@@ -13,10 +13,10 @@ from importlib import resources
 from typing import NamedTuple
 
 from converter.report.advice import notes, steps, summary
-from converter.report.charts import losses, norms
-from converter.report.file_map import file_map
+from converter.report.html.charts import losses, norms
+from converter.report.html.file_map import file_map
+from converter.report.html.tensor_tables import LEGEND, tensor_tables
 from converter.report.report import Report
-from converter.report.tensor_tables import LEGEND, tensor_tables
 from converter.report.verdict import Verdict, verdict
 from converter.report.vocabulary_advice import vocabulary_advice
 from converter.report.words import (
@@ -219,8 +219,8 @@ def _vocabulary(report: Report) -> str:
         "The vocabulary it needs",
         f'<div class="card advice"><p><strong>{tokens} tokens: {escape(advice.kind)}.</strong></p>'
         f"{paragraphs}{link}</div>",
-        "The checkpoint does not hold its vocabulary (VOCAB above): without it the model is "
-        "numbers that nobody can read.",
+        "The checkpoint does not hold its vocabulary, and without it the model is numbers that "
+        "nobody can read.",
     )
 
 

@@ -7,7 +7,7 @@ from html import escape
 from itertools import groupby
 
 from converter.facts import Region, TensorFacts
-from converter.report.charts import IN_LAYER, MOST_CELLS
+from converter.report.html.charts import IN_LAYER, MOST_CELLS
 from converter.report.report import Report
 from converter.report.words import in_bytes
 

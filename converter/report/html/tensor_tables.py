@@ -7,7 +7,7 @@ from html import escape
 
 from converter.facts import Region, TensorFacts
 from converter.numeric.statistics import Statistics
-from converter.report.charts import histogram
+from converter.report.html.charts import histogram
 from converter.report.report import Report
 from converter.report.words import in_bytes, in_larger_unit, number
 
