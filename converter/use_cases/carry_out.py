@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from converter.disk.output import Output
 from converter.errors import ConversionError
@@ -59,7 +59,7 @@ class Written:
     path: str
     tensors: int
     length: int
-    next: str = ""
+    next: str = field(default="", compare=False)
 
 
 def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:
