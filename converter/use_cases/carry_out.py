@@ -68,7 +68,7 @@ class Written:
     length: int
     choices: Mapping[str, Any] = field(default_factory=dict)
     assumptions: tuple[Assumption, ...] = field(default=(), compare=False)
-    next: str = ""
+    next: str = field(default="", compare=False)
 
 
 def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:

@@ -259,7 +259,7 @@ def _no_vocabulary(checkpoint: str | None, token_count: int) -> OptionsError:
         f"tokens that the model was trained with; {where}",
         expected=f"a vocabulary of {token_count:,} tokens, which the checkpoint does not hold",
         found="none",
-        hint=f"give the file that was the trainer's --vocab-model; {where}",
+        hint=where,
     )
 
 
