@@ -254,6 +254,12 @@ def zipped(name: str) -> bytes:
             id="unknown",
         ),
         pytest.param(
+            struct.pack("<Q", 3) + b"{}",  # safetensors say how long their head is
+            r"'\x03\x00\x00\x00'",
+            GIVE,
+            id="safetensors whose head is longer than the file",
+        ),
+        pytest.param(
             b"\n\x1b[31m",
             r"'\n\x1b[3'",
             GIVE,
