@@ -109,6 +109,25 @@ def test_the_map_is_to_scale_and_without_holes(name: str, fixtures: Path) -> Non
     assert len(page.words["title"]) > 5
 
 
+@pytest.mark.parametrize(
+    ("layers", "cells", "title"),
+    [
+        (120, 240, "layer 0 attention: "),
+        (121, 61, "layer 0 attention to layer 1 feed-forward: "),  # four halves of 242 in each
+    ],
+)
+def test_as_many_layers_as_can_be_drawn(
+    layers: int, cells: int, title: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "layers.bin"
+    path.write_bytes(checkpoint(1, n_layer=layers).data)
+    page = page_of(path, stats=False)
+    drawn = [kind for tag, a in page.elements if tag == "rect" and (kind := a.get("class"))]
+    # And one of each kind in the legend.
+    assert drawn.count("attention") + drawn.count("feed") == cells + 2
+    assert sum(words.startswith(title) for words in page.words["title"]) == 1
+
+
 def test_widths_are_those_of_the_tensors(fixtures: Path) -> None:
     path = fixtures / "v0_adam_one.bin"
     page = page_of(path, stats=False)
@@ -182,6 +201,15 @@ def test_histograms_hold_what_numpy_counts(fixtures: Path) -> None:
     assert len(paths) == 9 + 21 + 7
 
 
+def test_bars_are_to_scale(tmp_path: Path) -> None:
+    """0, 0, 0 and 1: 128 bins are 1/127 wide, of which three are drawn as one; 26 is the height."""
+    whole = checkpoint(1, n_embd=4, n_rot=4)
+    path = tmp_path / "steps.bin"
+    path.write_bytes(whole.with_field("model.norm.data", struct.pack("<4f", 0, 0, 0, 1)))
+    drawn = [a["d"] for a in page_of(path).of("path", "bars")]
+    assert drawn[1] == "M0.06 26v-26h0.88v26zM42.06 26v-8.67h0.88v8.67z"
+
+
 def test_norms_by_layer(fixtures: Path) -> None:
     path = fixtures / "v0_adam_11layers.bin"
     page = page_of(path)
@@ -226,7 +254,10 @@ def test_a_page_of_36003_tensors_stays_small(tmp_path: Path) -> None:
     assert len(page.text) < 1_000_000
     assert "Layer 0 " in page.words["summary"]
     assert "Layer 3999 " in page.words["summary"]
-    assert "Layer 50 to layer 3949: 3,900 more" in page.text
+    assert page.text.count("Layer 50 to layer 3949: 3,900 more") == 1
+    assert page.text.count(" more, which ggcp inspect --json lists.") == 1
+    places = [page.text.index(f"{words} ") for words in (">Layer 49", "more,", ">Layer 3950")]
+    assert places == sorted(places)
     assert sum(tag == "details" for tag, _ in page.elements) == 100 + 2
     assert len(page.of("rect", "attention")) < 200
     assert Page(as_html(report, tensors=False)).words["h2"][-1] == "Weight norms by layer"
