@@ -249,6 +249,7 @@ def test_what_inspect_says(name: str, fixtures: Path) -> None:
     else:
         loss = value(source, "optimizer.adam.best_loss")
         assert found["optimizer"]["state"]["best_loss"] == loss
+        assert found["optimizer"]["counters"]["approx_hessian_count"] == 0  # these are of Adam
         assert loss == pytest.approx(said["best_loss"], abs=0.1)
     if said["order"] is not None:
         assert found["parameter_order"]["candidates"] == said["order"]
@@ -504,6 +505,25 @@ def test_a_list_for_a_version_is_no_crash(fixtures: Path, tmp_path: Path) -> Non
         gguf.keys.append(Key(name, ARRAY, (U32, [1])))
     (tmp_path / "odd.gguf").write_bytes(gguf.to_bytes())
     assert json.loads(run("inspect", tmp_path / "odd.gguf", "--json").stdout)["complete"]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "summed"),
+    [
+        ("v0_adam_one.bin", None, True),
+        ("v0_adam_one.bin", Order.FLASH, False),
+        ("v0_lbfgs_patched.bin", None, False),  # there are no moments
+        ("v1_adam_one.bin", None, False),
+    ],
+)
+def test_moments_of_summed_gradients_are_told(
+    name: str, target: Order | None, summed: bool, fixtures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "made.gguf"
+    resume_with = None if target is None else ResumeWith(target, batch=2)
+    convert(fixtures / name, path, resume_with=resume_with, writing=QUICK)
+    notes = [note for note in as_json(inspect(path))["notes"] if "summed over a batch" in note]
+    assert len(notes) == summed
 
 
 def test_rows_that_nothing_can_be_divided_by(fixtures: Path, tmp_path: Path) -> None:

@@ -238,6 +238,15 @@ def test_past_losses(fixtures: Path) -> None:
     assert "This layout stores no mean loss" in old.text
 
 
+@pytest.mark.parametrize(("count", "points"), [(1, None), (2, "M0.00 100.00L1000.00 0.00")])
+def test_two_losses_are_a_line(count: int, points: str | None, tmp_path: Path) -> None:
+    """Losses of 1 and 2, after as many iterations."""
+    path = tmp_path / "losses.bin"
+    path.write_bytes(checkpoint(1, past=2).with_number("optimizer.iteration_count", count))
+    drawn = [a["d"] for a in page_of(path, stats=False).of("path", "line")]
+    assert drawn == ([] if points is None else [points])
+
+
 def test_a_damaged_file_says_so_first(fixtures: Path) -> None:
     page = page_of(fixtures / f"{TRUNCATED}.bin")
     assert "This file is damaged." in page.words["strong"]
