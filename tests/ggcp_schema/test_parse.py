@@ -323,6 +323,8 @@ def test_a_file_in_memory_is_nobody_elses() -> None:
         ("\x1b[31mred\x07\x7f", r"\x1b[31mred\x07\x7f"),
         (b"not \xff utf-8 \xc3\xbc", r"not \xff utf-8 ü"),
         ("not \udcff utf-8", r"not \xff utf-8"),
+        ("\udc80 to \udcff", r"\x80 to \xff"),
+        ("lone \udc7f", r"lone \udc7f"),
         ("lone \ud800", r"lone \ud800"),
         ("right \u202e to left", r"right \u202e to left"),
         ("line\u2028paragraph\u2029", r"line\u2028paragraph\u2029"),

@@ -237,6 +237,7 @@ USAGE = {
     "convert IN OUT --eps": "argument --eps: expected one argument" + SEE,
     "convert IN OUT --eps x": "argument --eps: expected a number such as 1e-5, found 'x'" + SEE,
     "convert IN OUT --eps 0": "argument --eps: expected a number such as 1e-5, found '0'" + SEE,
+    "convert IN OUT --eps 1": "argument --eps: expected a number such as 1e-5, found '1'" + SEE,
     "convert IN OUT --eps nan": "argument --eps: expected a number such as 1e-5, found 'nan'" + SEE,
     "convert IN OUT --eps -1": "argument --eps: expected a number such as 1e-5, found '-1'" + SEE,
     "convert IN OUT --quiet --verbose": "argument --verbose/-v: not allowed with argument "

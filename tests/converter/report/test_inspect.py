@@ -336,6 +336,16 @@ def test_past_losses_are_put_in_the_order_of_time(
     assert list(report.optimizer.past_losses) == losses
 
 
+@pytest.mark.parametrize(("done", "losses"), [(0, []), (2, [1, 2]), (8, [3, 1, 2])])
+def test_lbfgs_counts_its_past_losses_in_k(done: int, losses: list[float], tmp_path: Path) -> None:
+    path = tmp_path / "past.bin"
+    made = checkpoint(1, "lbfgs", past=3)  # its iteration_count is 7
+    path.write_bytes(made.with_number("optimizer.state.line_search_k", done))
+    report = inspect(path)
+    assert report.optimizer is not None
+    assert list(report.optimizer.past_losses) == losses
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many bytes each reading of a source asks for, from now on."""
@@ -512,6 +522,14 @@ class TestNotes:
             notes = " ".join(as_json(inspect(fixtures / f"{name}.bin"))["notes"])
             assert ("no mean losses" in notes) == name.startswith(("v0_", "ggcp_")), name
 
+    def test_moments_of_summed_gradients(self, fixtures: Path) -> None:
+        for name in REAL:
+            notes = " ".join(as_json(inspect(fixtures / f"{name}.bin"))["notes"])
+            summed = name.startswith(("v0_adam", "v1params_adam"))  # L-BFGS has no moments
+            assert ("The moments are those of gradients summed over a batch" in notes) == summed, (
+                name
+            )
+
     def test_a_lora_without_multiple(self, fixtures: Path, tmp_path: Path) -> None:
         data = (fixtures / "ggcl_v1_adam_1a5f0a30e.bin").read_bytes()
         four = bytearray(data)
@@ -566,7 +584,15 @@ class TestNextSteps:
         assert self.commands("IN.bin", tmp_path) == []
 
     @pytest.mark.parametrize(
-        "name", [b"a b.bin", b"it's $HOME.bin", b"-n.bin", b"two\nlines\t.bin", b"\xff\\'.bin"]
+        "name",
+        [
+            b"a b.bin",
+            b"it's $HOME.bin",
+            b"-n.bin",
+            b"~\x7f.bin",
+            b"two\nlines\t.bin",
+            b"\xff\\'.bin",
+        ],
     )
     def test_the_name_is_one_word_for_the_shell(self, name: bytes, tmp_path: Path) -> None:
         path = tmp_path / os.fsdecode(name)
@@ -625,6 +651,14 @@ class TestText:
         assert next(line for line in head if "header  " in line).index("#") == (
             vectors[0].index("#") - 5
         )
+
+    def test_a_region_too_short_to_draw_is_a_sliver(self, fixtures: Path) -> None:
+        lines = as_text(inspect(fixtures / "v0_adam_one.bin")).splitlines()
+        lines = lines[lines.index("Map of the file, to scale (bytes)") :]
+        # An eighth of a cell is 1,639 bytes; the header has 60, the last numbers have 12.
+        bars = {line[2:20].strip(): line.split("  ")[-1] for line in lines if line[:2] == "  "}
+        assert bars["header"] == "▏"
+        assert bars["last numbers"].strip() == "▕"
 
     def test_layers_are_put_together_where_there_are_many(self, tmp_path: Path) -> None:
         path = tmp_path / "many.bin"

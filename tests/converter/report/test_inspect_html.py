@@ -69,6 +69,25 @@ def test_the_map_is_to_scale_and_without_holes(name: str, fixtures: Path) -> Non
     assert len(page.words["title"]) > 5
 
 
+@pytest.mark.parametrize(
+    ("layers", "cells", "title"),
+    [
+        (120, 240, "layer 0 attention: "),
+        (121, 61, "layer 0 attention to layer 1 feed-forward: "),  # four halves of 242 in each
+    ],
+)
+def test_as_many_layers_as_can_be_drawn(
+    layers: int, cells: int, title: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "layers.bin"
+    path.write_bytes(checkpoint(1, n_layer=layers).data)
+    page = page_of(path, stats=False)
+    drawn = [kind for tag, a in page.elements if tag == "rect" and (kind := a.get("class"))]
+    # And one of each kind in the legend.
+    assert drawn.count("attention") + drawn.count("feed") == cells + 2
+    assert sum(words.startswith(title) for words in page.words["title"]) == 1
+
+
 def test_widths_are_those_of_the_tensors(fixtures: Path) -> None:
     path = fixtures / "v0_adam_one.bin"
     page = page_of(path, stats=False)
@@ -155,6 +174,15 @@ def test_past_losses(fixtures: Path, tmp_path: Path) -> None:
     (tmp_path / "old.bin").write_bytes(checkpoint(0, past=3).data)
     old = page_of(tmp_path / "old.bin", stats=False)
     assert "This layout stores no mean loss" in old.text
+
+
+@pytest.mark.parametrize(("count", "points"), [(1, None), (2, "M0.00 100.00L1000.00 0.00")])
+def test_two_losses_are_a_line(count: int, points: str | None, tmp_path: Path) -> None:
+    """Losses of 1 and 2, after as many iterations."""
+    path = tmp_path / "losses.bin"
+    path.write_bytes(checkpoint(1, past=2).with_number("optimizer.iteration_count", count))
+    drawn = [a["d"] for a in page_of(path, stats=False).of("path", "line")]
+    assert drawn == ([] if points is None else [points])
 
 
 def test_a_damaged_file_says_so_first(fixtures: Path) -> None:

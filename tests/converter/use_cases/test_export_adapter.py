@@ -89,7 +89,9 @@ def test_what_was_made_is_compared(name: str, base: Path, fixtures: Path, tmp_pa
     assert verify(fixtures / other, merged, base=base) != []
 
 
-def test_the_factor_goes_into_b_and_is_rounded_once(fixtures: Path, tmp_path: Path) -> None:
+def test_the_factor_goes_into_b_and_is_rounded_once(
+    fixtures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name, scale in (("ggla_jul24_lora_ranks.bin", 1.5), ("ggla_oct23_lora.bin", 1.0)):
         lora_r, lora_alpha, pairs = reference.read_adapter(fixtures / name)
         assert lora_alpha / lora_r == scale
@@ -106,6 +108,7 @@ def test_the_factor_goes_into_b_and_is_rounded_once(fixtures: Path, tmp_path: Pa
             first, second = (scaled, a.tobytes()), (a.T.tobytes(), scaled)
             wanted = first if old == "tok_embeddings.weight" else second
             assert (made[f"{new}.lora_a"], made[f"{new}.lora_b"]) == wanted
+    assert not [message for message in caplog.messages if "PEFT" in message]  # it changes few
 
 
 def peft(path: Path, *, layer: int = 1, seed: int = 0) -> None:
