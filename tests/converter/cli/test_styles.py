@@ -106,6 +106,7 @@ def test_a_name_is_not_broken(inputs: Path) -> None:
 def test_hostile_names_are_escaped_within_styles(inputs: Path) -> None:
     name = HOSTILE.replace("\x00", "")
     (inputs / name).write_bytes((inputs / "in.bin").read_bytes())
+    told = 0
     for arguments in (
         ["inspect", f"{name}!"],
         ["inspect", name],
@@ -123,4 +124,5 @@ def test_hostile_names_are_escaped_within_styles(inputs: Path) -> None:
         assert code in (0, 1, 2)
         assert set(SGR.findall(text)) <= OURS, arguments
         assert not obeyed(SGR.sub("", text)), arguments
-        assert "\\x1b[2J" in text or arguments[1:3] == [name, "out"], arguments
+        told += "\\x1b[2J" in text
+    assert told > 6  # else nothing hostile would have come that far
