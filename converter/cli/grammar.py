@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+import textwrap
 from argparse import SUPPRESS
 from collections.abc import Callable
 
@@ -13,6 +13,7 @@ from converter.cli.options import (
     add_output_options,
     add_talk_options,
     epsilon,
+    quantized,
     whole,
 )
 from converter.cli.parsing import Parser, listed, one_of
@@ -23,7 +24,7 @@ _EPSILONS = (
     "The epsilon of the RMS norms is not in the file; it was fixed in the trainer:\n"
     + "\n".join(f"  {era.words}  from {dated(era.commit)}" for era in EPSILONS)
     + ", and by the historical converter\n"
-    + f"{EPSILON_OF_BRANCHES}"
+    + textwrap.fill(EPSILON_OF_BRANCHES, 78)
 )
 
 FORMATS = ("gguf", "hf")
@@ -187,13 +188,6 @@ def _overview() -> str:
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def _quantized(outtype: str) -> str:
-    """Say what to do for a type that only llama.cpp makes."""
-    if not re.fullmatch(r"(i?q|tq|mxfp)\d\w*", outtype.lower()):
-        return ""
-    return f"take f16, and then llama.cpp's: llama-quantize OUT SMALLER.gguf {outtype}"
-
-
 def _add_gguf_options(command: argparse.ArgumentParser) -> None:
     """Add what all commands that write a GGUF have in common."""
     command.add_argument(
@@ -295,7 +289,7 @@ def _export(command: argparse.ArgumentParser) -> None:
     _add_resumption_options(command, "with --format hf: ")
     command.add_argument(
         "--outtype",
-        type=one_of(*OUTTYPES, others=_quantized),
+        type=one_of(*OUTTYPES, others=quantized),
         metavar=listed(OUTTYPES),
         help="type of the matrices (default: f32; with --merge as in BASE.gguf)",
     )

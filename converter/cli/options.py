@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 
 from ggcp_schema.history import READERS
@@ -62,3 +63,10 @@ def add_talk_options(command: argparse.ArgumentParser, more: str = "") -> None:
     talk.add_argument("--quiet", "-q", action="store_true", help="only say what goes wrong")
     if more:
         talk.add_argument("--verbose", "-v", action="store_true", help=more)
+
+
+def quantized(outtype: str) -> str:
+    """Say what to do for a type that only llama.cpp makes."""
+    if not re.fullmatch(r"(i?q|tq|mxfp)\d\w*", outtype.lower()):
+        return ""
+    return f"take f16, and then llama.cpp's: llama-quantize OUT SMALLER.gguf {outtype}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from converter.disk.dates import modified
+from converter.disk.identity import modified
 from converter.progress import LOGGER
 from converter.snapshot import Snapshot
 from ggcp_schema.enums import Layout

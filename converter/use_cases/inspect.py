@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from converter.disk.dates import modified as modified_at
-from converter.disk.digest import sha256_of
+from converter.disk.identity import modified as modified_at
+from converter.disk.identity import sha256_of
 from converter.facts import Facts
 from converter.inputs import open_checkpoint
 from converter.numeric.statistics import measure

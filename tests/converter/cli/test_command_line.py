@@ -22,8 +22,7 @@ def inputs(tmp_path: Path) -> Path:
 UNKNOWN = {
     "exprot a b": ("ggcp", "no such command: exprot; did you mean export?"),
     "Convert a b": ("ggcp", "no such command: Convert; did you mean convert?"),
-    "in.bin": ("ggcp", "no such command: in.bin; to know what this file is: ggcp inspect in.bin"),
-    "nowhere.bin": ("ggcp", "no such command: nowhere.bin; see ggcp --help"),
+    "nowhere": ("ggcp", "no such command: nowhere; see ggcp --help"),
     "help conver": ("ggcp", "no such command: conver; did you mean convert?"),
     "convert a b --focre": ("ggcp convert", "no such option: --focre; did you mean --force?"),
     "convert a b --ep=1": ("ggcp convert", "no such option: --ep; did you mean --eps?"),

@@ -182,7 +182,7 @@ def test_a_training_checkpoint_still_needs_its_vocabulary(
 ) -> None:
     assert usage_error(capsys, "export", fixtures / "v1_adam_one.bin", folder / "out.gguf") == (
         "the following arguments are required: --vocab, a file with the 300 tokens that the model "
-        f"was trained with; found {fixtures}/vocab300.gguf (and 4 more) with 300 tokens: if the "
+        f"was trained with; found {fixtures}/vocab300.gguf (and 3 more) with 300 tokens: if the "
         f"model was trained with it, add --vocab {fixtures}/vocab300.gguf"
     )
 

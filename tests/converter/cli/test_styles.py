@@ -66,8 +66,9 @@ def test_warnings_and_notes(inputs: Path) -> None:
 def test_headings_are_bold_and_comments_are_dim(inputs: Path) -> None:
     lines = on_a_terminal("inspect", "in.bin", cwd=inputs).text.split("\n")
     plain = run("inspect", "in.bin", cwd=inputs).stdout.split("\n")
-    assert f"{BOLD}Training{END}" in lines
-    assert "Training" in plain
+    assert lines[0] == f"{BOLD}{plain[0]}{END}"
+    assert f"{BOLD}What you can do next{END}" in lines
+    assert "What you can do next" in plain
     details = [line for line in lines if line.startswith(DIM)]
     assert details
     assert all(line.startswith(f"{DIM}  # ") and line.endswith(END) for line in details)

@@ -1,11 +1,15 @@
-"""The checksum by which two copies of a file are told to be the same."""
+"""What tells a file from others of its kind: its checksum, and when it was last written to."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 
 from ggcp_schema import Source, Span
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def sha256_of(source: Source, progress: Callable[[int], object]) -> str:
@@ -26,3 +30,15 @@ def sha256_of(source: Source, progress: Callable[[int], object]) -> str:
         digest.update(block)
         progress(len(block))
     return digest.hexdigest()
+
+
+def modified(source: Source) -> datetime | None:
+    """Return when an open file was last written to, in UTC, to the second.
+
+    None if it is no file of a disk, or that is no date of the calendar.
+    """
+    try:
+        seconds = int(os.fstat(source.fileno()).st_mtime)
+        return _EPOCH + timedelta(seconds=seconds)
+    except (OSError, ValueError, OverflowError):  # some systems hold years of more than four digits
+        return None
