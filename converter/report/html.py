@@ -31,6 +31,7 @@ from converter.report.words import (
     sections,
 )
 from converter.version import __version__
+from converter.vocabulary.beside import advice as beside_advice
 from ggcp_schema import printable
 from ggcp_schema.history import ONLY_THE_TREND
 
@@ -210,17 +211,19 @@ def _vocabulary(report: Report) -> str:
     if advice is None:
         return ""
     tokens = number(advice.token_count)
-    paragraphs = "".join(f"<p>{_text(sentence)}</p>" for sentence in advice.advice)
+    found = beside_advice(advice.token_count, report.vocabularies) if report.vocabularies else ""
+    sentences = (f"{found[:1].upper()}{found[1:]}.",) if found else advice.advice
+    paragraphs = "".join(f"<p>{_text(sentence)}</p>" for sentence in sentences)
     link = ""
-    if advice.link:
+    if advice.link and not found:
         shown = escape(advice.link)
         link = f'<p><a href="{shown}" rel="noreferrer">{shown.replace("/", "/<wbr>")}</a></p>'
     return _section(
         "The vocabulary it needs",
         f'<div class="card advice"><p><strong>{tokens} tokens: {escape(advice.kind)}.</strong></p>'
         f"{paragraphs}{link}</div>",
-        "The checkpoint does not hold its vocabulary (VOCAB above): without it the model is "
-        "numbers that nobody can read.",
+        f"The checkpoint does not hold its vocabulary{'' if found else ' (VOCAB above)'}: without "
+        "it the model is numbers that nobody can read.",
     )
 
 

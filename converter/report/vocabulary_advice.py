@@ -7,14 +7,7 @@ from typing import NamedTuple
 from converter.facts import Facts
 from converter.report.verdict import Verdict, verdict
 from converter.report.words import number
-
-LLAMA_TOKENS = 32_000
-"""Tokens of the vocabulary of LLaMA 1 and 2 (their ``tokenizer.model``)."""
-
-LLAMA_VOCABULARY = (
-    "https://github.com/ggml-org/llama.cpp/blob/master/models/ggml-vocab-llama-spm.gguf"
-)
-"""A GGUF with that vocabulary and nothing else, in llama.cpp's repository."""
+from converter.vocabulary.beside import LLAMA_TOKENS, LLAMA_URL
 
 
 class VocabularyAdvice(NamedTuple):
@@ -44,7 +37,7 @@ def vocabulary_advice(facts: Facts) -> VocabularyAdvice | None:
     if unneeded or count is None or verdict(facts) is Verdict.LOST:
         return None
     if count == LLAMA_TOKENS:
-        return VocabularyAdvice(count, "LLaMA's, almost certainly", _OF_LLAMA, LLAMA_VOCABULARY)
+        return VocabularyAdvice(count, "LLaMA's, almost certainly", _OF_LLAMA, LLAMA_URL)
     return VocabularyAdvice(
         count, f"not LLaMA's, which has {number(LLAMA_TOKENS)}", _OF_ANOTHER, ""
     )

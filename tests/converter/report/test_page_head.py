@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import os
 import re
 import struct
@@ -21,7 +22,10 @@ from converter.report.words import in_short
 from ggcp_schema.synthetic import Synthetic
 
 TRUNCATED = "v0_lbfgs_truncated_master43033b7bb.bin"
-LLAMA = "https://github.com/ggml-org/llama.cpp/blob/master/models/ggml-vocab-llama-spm.gguf"
+LLAMA = (
+    "https://github.com/ggml-org/llama.cpp/raw/c392e5094deaf2d1a7c18683214f007fad3fe42b/"
+    "models/ggml-vocab-llama-spm.gguf"
+)
 
 
 def figures(page: Page) -> dict[str, str]:
@@ -223,3 +227,12 @@ def test_headings_and_tables_can_be_read_aloud(name: str, fixtures: Path) -> Non
         assert attributes["aria-label"]
     tags = [tag for tag, _ in page.elements]
     assert [tags.count(landmark) for landmark in ("header", "main", "footer")] == [1, 1, 1]
+
+
+def test_a_vocabulary_beside_the_file_is_named(fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.bin").write_bytes((fixtures / "v1_adam_one.bin").read_bytes())
+    (tmp_path / "<b>.gguf").write_bytes((fixtures / "vocab300.gguf").read_bytes())
+    page = re.sub(r"</?span[^>]*>", "", as_html(inspect(tmp_path / "in.bin")))
+    name = html.escape(str(tmp_path / "<b>.gguf"))
+    assert f"<p>Found {name} with 300 tokens: if the model was trained with it, add " in page
+    assert "VOCAB" not in page
