@@ -258,7 +258,7 @@ def _no_vocabulary(checkpoint: str | None, token_count: int) -> OptionsError:
         usage=f"the following arguments are required: --vocab, a file with the {token_count:,} "
         f"tokens that the model was trained with; {where}",
         expected=f"a vocabulary of {token_count:,} tokens, which the checkpoint does not hold",
-        found="none",
+        found="no --vocab",
         hint=where,
     )
 

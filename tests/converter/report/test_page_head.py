@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import os
 import re
 import shutil
@@ -243,3 +244,12 @@ def test_headings_and_tables_can_be_read_aloud(name: str, fixtures: Path) -> Non
         assert attributes["aria-label"]
     tags = [tag for tag, _ in page.elements]
     assert [tags.count(landmark) for landmark in ("header", "main", "footer")] == [1, 1, 1]
+
+
+def test_a_vocabulary_beside_the_file_is_named(fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.bin").write_bytes((fixtures / "v1_adam_one.bin").read_bytes())
+    (tmp_path / "<b>.gguf").write_bytes((fixtures / "vocab300.gguf").read_bytes())
+    page = re.sub(r"</?span[^>]*>", "", as_html(inspect(tmp_path / "in.bin")))
+    name = html.escape(str(tmp_path / "<b>.gguf"))
+    assert f"<p>Found {name} with 300 tokens: if the model was trained with it, add " in page
+    assert "VOCAB" not in page
