@@ -202,6 +202,8 @@ USAGE = {
     "verify IN": "the following arguments are required: OUT",
     "synth OUT --n-head -1": "argument --n-head: expected a whole number from 0 to 4294967295, "
     "found '-1'",
+    "synth OUT --past -1": "argument --past: expected a whole number from 0 to 2147483647, "
+    "found '-1'",
     "synth OUT --lbfgs-m 0": "argument --lbfgs-m: expected a whole number from 1 to 2147483647, "
     "found '0'",
 }
