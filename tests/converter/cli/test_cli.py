@@ -245,6 +245,8 @@ USAGE = {
     "verify IN": "the following arguments are required: OUT" + SEE,
     "synth OUT --n-head -1": "argument --n-head: expected a whole number from 0 to 4294967295, "
     "found '-1'" + SEE,
+    "synth OUT --past -1": "argument --past: expected a whole number from 0 to 2147483647, "
+    "found '-1'" + SEE,
     "synth OUT --lbfgs-m 0": "argument --lbfgs-m: expected a whole number from 1 to 2147483647, "
     "found '0'" + SEE,
     "synth OUT --rank 2": "--rank only goes with --lora" + SEE,
