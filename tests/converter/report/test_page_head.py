@@ -142,8 +142,9 @@ def test_a_large_model(tmp_path: Path) -> None:
     assert page.text.count("://") == 1  # as text it may break behind each slash
 
 
-def test_another_vocabulary_is_looked_for(fixtures: Path) -> None:
-    page = page_of(fixtures / "v0_adam_one.bin", stats=False)
+def test_another_vocabulary_is_looked_for(fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone.bin").write_bytes((fixtures / "v0_adam_one.bin").read_bytes())
+    page = page_of(tmp_path / "alone.bin", stats=False)
     assert "300 tokens: not LLaMA's, which has 32,000." in page.words["strong"]
     assert "Look for a file of yours with that many tokens" in page.text
     assert page.of("a") == []
