@@ -276,7 +276,6 @@ def lines() -> Iterator[str]:
     yield "nowhere.bin"
     yield "inspect vocab.gguf pipe"
     yield "in.bin nowhere"
-    yield "in.bin c/more.bin"
     yield "inspect in.bin lora.bin --html OUT"
     Path("nothing").mkdir()
     yield "inspect nothing"

@@ -14,10 +14,10 @@ from converter.layouts.tables import RMS_EPSILON
 from converter.layouts.trainer import trainer_plan
 from converter.plan import Plan
 from converter.progress import LOGGER
-from converter.report.after import after_convert
 from converter.resume.decide import decided_resumption, log_order
 from converter.resume.rearrange import rearranged
 from converter.snapshot import Resumption, Snapshot
+from converter.use_cases.after import after_convert
 from converter.use_cases.carry_out import Writing, Written, carry_out, tell_what_was_decided
 from converter.use_cases.epsilon import epsilon_or_assumed
 from ggcp_schema.order import Order

@@ -18,8 +18,8 @@ from converter.layouts.merged import merge_plan, read_base
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
-from converter.report.after import after_export
 from converter.snapshot import Hyperparameters, Snapshot
+from converter.use_cases.after import after_export
 from converter.use_cases.carry_out import (
     MOST_REPORTED,
     Writing,

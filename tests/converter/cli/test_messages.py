@@ -21,6 +21,8 @@ PLAIN = re.compile(
 USAGE = re.compile(r"ggcp( \w+)?: error: .*")
 DIFFERENCE = re.compile(r"m/\S+: different: \d+ of \d+ things: .*")
 """Of ``verify``, which says what differs and nothing else."""
+LISTED = re.compile(r"ggcp: (none of these files is a checkpoint; |to make a file, say ).*")
+"""Of ``inspect``, below the lines of many files, which say what is wrong with each."""
 
 
 def test_messages_are_the_golden_ones() -> None:
@@ -46,7 +48,9 @@ def test_each_says_what_was_expected_what_was_found_and_what_to_do() -> None:
     assert len(parts) > 200
     for part in parts:
         line, message = part.split("\n")[:2]
-        known = [kind for kind in (MADE, PLAIN, USAGE, DIFFERENCE) if kind.fullmatch(message)]
+        known = [
+            kind for kind in (MADE, PLAIN, USAGE, DIFFERENCE, LISTED) if kind.fullmatch(message)
+        ]
         assert known, part
         if known[0] in (MADE, PLAIN) and line.startswith("$") and "synth" not in line:
             name = message.removeprefix("ggcp: ").partition(": ")[0]
