@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 from hf_folder import export, snippets
@@ -12,5 +13,8 @@ def test_the_snippets_are_those_of_the_folder(fixtures: Path, folder: Path) -> N
     """Which are run, and their weights compared, where there are torch and transformers."""
     path = export(fixtures / "v0_adam_one.bin", folder / "out", epsilon=1e-6, batch=2)
     found = snippets(ROOT / "docs" / "continue-training.md")
-    assert found == snippets(path / "README.md")
+    wanted = snippets(path / "README.md")
+    assert [ast.dump(ast.parse(each)) for each in found] == [
+        ast.dump(ast.parse(each)) for each in wanted
+    ]
     assert len(found) == 3
