@@ -1,10 +1,11 @@
 """One signal at every boundary between bytecodes at which CPython looks for one, in what writes.
 
-    python tests/signal_walk.py POINTS [--force] [--second]
+    python tests/signal_walk.py POINTS [--force] [--second] [--folder]
 
-Converts a small checkpoint once for each of POINTS boundaries (0: all), in a process of its own,
-and sends a signal there; with --second another one after a random moment. Prints how many there
-are, and a line for each that leaves a part of a file or a sentence that is not true.
+Converts a small checkpoint (or writes a small folder) once for each of POINTS boundaries (0: all),
+in a process of its own, and sends a signal there; with --second another one after a random moment.
+Prints how many there are, and a line for each that leaves a part of a file or a sentence that is
+not true.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import dis
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -26,16 +28,19 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fuzz import corpus  # noqa: E402 - the folders are known only now
+import folders  # noqa: E402 - the folders of modules are known only now
+from fuzz import corpus  # noqa: E402
 
 import converter.cli.commands  # noqa: E402 - loaded before, so that it is not walked through
-import converter.gguf_io.comparison  # noqa: E402, F401 - likewise
+import converter.gguf_io.comparison  # noqa: E402 - likewise
 from converter import cli  # noqa: E402
 from converter.disk.stopping import STOPPING  # noqa: E402
 
 CALLS = ("CALL", "CALL_FUNCTION", "CALL_FUNCTION_EX", "CALL_KW", "CALL_METHOD")
 LOOKING = {dis.opmap[name] for name in (*CALLS, "RESUME", "JUMP_BACKWARD") if name in dis.opmap}
 """After these CPython looks whether a signal came."""
+
+FILES = {"a.bin": b"abc", "b.json": b"{}"}
 
 WALKED = ("/converter/disk/", "/converter/cli/", "/converter/use_cases/", "/gguf_io/writer.py")
 START = "listen"
@@ -127,12 +132,33 @@ def convert(folder: Path, at: int, force: bool, second: float | None) -> int:
         os._exit(code)
 
 
-def verdict(folder: Path, code: int, whole: bytes, force: bool) -> str:
+def write_folder(options: argparse.Namespace) -> int:
+    """A command, as far as the signals go: its folder has two files."""
+    folders.write(options.output, FILES, force=options.force, inputs=(options.input,))
+    return 0
+
+
+def content(path: Path) -> object:
+    """What is in a file or folder."""
+    return folders.content(path) if path.is_dir() else path.read_bytes()
+
+
+def prepare(output: Path, chosen: argparse.Namespace) -> object:
+    """Leave nothing but what is to be replaced, and return what is in that."""
+    for path in output.parent.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not chosen.force:
+        return None
+    folders.write(output) if chosen.folder else output.write_bytes(b"old")
+    return content(output)
+
+
+def verdict(folder: Path, code: int, whole: object, old: object) -> str:
     """What is wrong; nothing if the words, the exit code and the files fit together."""
     output = folder / "out" / "out"
-    left = {path.name: path.read_bytes() for path in output.parent.iterdir()}
+    left = {path.name: content(path) for path in output.parent.iterdir()}
     said = (folder / "said").read_text()
-    none = {"out": b"old"} if force else {}
+    none = {} if old is None else {"out": old}
     right = {
         "": (left == {"out": whole}, code == 0),
         "ggcp: stopped; no unfinished file was kept\n": (left == none, code > 128),
@@ -150,7 +176,10 @@ def main() -> None:
     arguments.add_argument("points", type=int)
     arguments.add_argument("--force", action="store_true")
     arguments.add_argument("--second", action="store_true")
+    arguments.add_argument("--folder", action="store_true")
     chosen = arguments.parse_args()
+    if chosen.folder:
+        converter.cli.commands.COMMANDS["convert"] = write_folder
     for number in STOPPING:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, default)
@@ -159,19 +188,17 @@ def main() -> None:
         output = folder / "out" / "out"
         output.parent.mkdir()
         (folder / "in").write_bytes(corpus.training())
-        assert convert(folder, 0, False, None) == 0
-        whole = output.read_bytes()
+        prepare(output, chosen)
+        assert convert(folder, 0, chosen.force, None) == 0
+        whole = content(output)
         places = (folder / "places").read_text().split("\n")
         points = random.sample(range(1, len(places) + 1), chosen.points or len(places))
         print(f"{len(points)} of {len(places)} boundaries", flush=True)
         wrong = 0
         for at in points:
-            for path in output.parent.iterdir():
-                path.unlink()
-            if chosen.force:
-                output.write_bytes(b"old")
+            old = prepare(output, chosen)
             second = random.uniform(1e-5, 1.5e-3) if chosen.second else None
-            found = verdict(folder, convert(folder, at, chosen.force, second), whole, chosen.force)
+            found = verdict(folder, convert(folder, at, chosen.force, second), whole, old)
             if found:
                 wrong += 1
                 print(f"{at} {places[at - 1]}: {found}", flush=True)

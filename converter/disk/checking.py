@@ -157,14 +157,14 @@ def _opened(folder: Folder, name: str) -> Source:
     """Open a regular file of a folder; a link is none."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    descriptor = folder.open(name, flags)
+    raw = FileIO(folder.path_of(name), opener=lambda *_: folder.open(name, flags))
     try:
-        status = os.fstat(descriptor)
+        status = os.fstat(raw.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError("not a regular file")
-        return Source(FileIO(descriptor), folder.path_of(name), status.st_size)
+        return Source(raw, folder.path_of(name), status.st_size)
     except BaseException:
-        os.close(descriptor)
+        raw.close()
         raise
 
 

@@ -117,7 +117,7 @@ class Folder:
 
     def unlink(self, name: str) -> None:
         """Remove a name."""
-        os.unlink(self._path(name), dir_fd=self.descriptor)
+        retried(os.unlink, self._path(name), dir_fd=self.descriptor)
 
     def child(self, name: str) -> Folder:
         """Return a folder in it, held, of which the names can be read; a symbolic link is none.
@@ -146,7 +146,7 @@ class Folder:
 
     def rmdir(self, name: str) -> None:
         """Remove a folder in it, which is empty."""
-        os.rmdir(self._path(name), dir_fd=self.descriptor)
+        retried(os.rmdir, self._path(name), dir_fd=self.descriptor)
 
     def link(self, name: str, new: str) -> None:
         """Give a file a second name, unless that is taken."""

@@ -5,7 +5,7 @@ mac. Files behave there as follows (MoveFileEx, DeleteFile, _wopen; sendfile(2) 
 """
 
 # It stands in for functions of os.
-# ruff: noqa: PTH110, PTH112, PTH116, PTH208
+# ruff: noqa: PTH110, PTH112, PTH116, PTH118, PTH208
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def take(names: dict[Any, str]) -> None:
 
 
 def as_windows() -> None:
-    """An open file cannot be deleted, renamed or replaced; a folder cannot be opened."""
+    """An open file cannot be deleted, renamed or replaced, nor its folder; no folder is opened."""
     take(NOT_ON_WINDOWS)
     for name in ("fcntl", "resource", "pwd", "grp"):
         sys.modules[name] = None  # type: ignore[assignment]
@@ -47,6 +47,10 @@ def as_windows() -> None:
 
     def require_closed(path: Any) -> None:
         if os.fspath(path).startswith(scratch) or not os.path.exists(path):
+            return
+        if os.path.isdir(path):
+            for name in os.listdir(path):
+                require_closed(os.path.join(path, name))
             return
         status = os.stat(path)
         for descriptor in os.listdir("/proc/self/fd"):

@@ -247,11 +247,14 @@ WALK = [sys.executable, "-W", "ignore", str(ROOT / "tests" / "signal_walk.py")]
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
 @pytest.mark.parametrize("seconds", [[], ["--second"]])
-def test_a_signal_at_every_boundary_between_bytecodes(force: list[str], seconds: list[str]) -> None:
+@pytest.mark.parametrize("kind", [[], ["--folder"]], ids=["file", "folder"])
+def test_a_signal_at_every_boundary_between_bytecodes(
+    force: list[str], seconds: list[str], kind: list[str]
+) -> None:
     """GGCP_SIGNALS says at how many of them; by default at some."""
     points = os.environ.get("GGCP_SIGNALS", "40")
     done = subprocess.run(
-        [*WALK, points, *force, *seconds], capture_output=True, text=True, env=ENVIRONMENT
+        [*WALK, points, *kind, *force, *seconds], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert (done.stdout.splitlines()[1:], done.stderr, done.returncode) == ([], "", 0)
 

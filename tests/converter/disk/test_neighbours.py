@@ -285,7 +285,7 @@ class TestLeftovers:
         }
         for name in others:
             (folder / name).write_text("somebody's")
-        (folder / f"{UNFINISHED}0000000000000001").mkdir()
+        (folder / f"{UNFINISHED}0000000000000001" / "of somebody").mkdir(parents=True)
         (folder / f"{UNFINISHED}0000000000000002").symlink_to(victim)
         os.mkfifo(folder / f"{UNFINISHED}0000000000000003")
         left = {path.name for path in folder.iterdir()}
