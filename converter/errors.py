@@ -12,7 +12,7 @@ class ConversionError(Exception):
 
     Attributes:
         file: name of the file it is about.
-        expected: what the conversion needs.
+        expected: what the conversion needs; empty where what there is says it all.
         found: what there is.
         hint: what to do next.
     """
@@ -26,9 +26,14 @@ class ConversionError(Exception):
         self.found = found
         self.hint = hint
 
-    def __str__(self) -> str:
-        what = f"expected {self.expected}, found {self.found}; {self.hint}"
+    @property
+    def statement(self) -> str:
+        """What is wrong, without what to do next."""
+        what = f"expected {self.expected}, found {self.found}" if self.expected else self.found
         return f"{printable(self.file)}: {what}"
+
+    def __str__(self) -> str:
+        return f"{self.statement}; {self.hint}"
 
 
 class OptionsError(ConversionError):

@@ -6,12 +6,13 @@ A Plan is one GGUF, which its writer lays out; a FolderPlan is several files, la
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from converter.assumptions import Assumption
 from converter.parts import Computed, Part
 from ggcp_schema.gguf import TensorType, ValueType
 
@@ -73,11 +74,13 @@ class Plan:
         architecture: the value of ``general.architecture``, which is the first key.
         metadata: all other keys, in order.
         tensors: all tensors, in order.
+        assumptions: what the values rest on that was decided; no part of the file.
     """
 
     architecture: str
     metadata: tuple[Metadata, ...]
     tensors: tuple[PlannedTensor, ...]
+    assumptions: tuple[Assumption, ...] = field(default=(), compare=False)
 
     @property
     def length(self) -> int:

@@ -11,7 +11,10 @@ LOGGER = logging.getLogger("ggcp")
 """Notes to the user: what was assumed, estimated or left out, and what to do about it."""
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
-"""Shows work: called with what is done and how many bytes that is; the result counts them."""
+"""Shows work: called with what is done and how many bytes that is; the result counts them.
+
+Of what nobody knows how much it is, the number is 0.
+"""
 
 
 @contextlib.contextmanager

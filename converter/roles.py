@@ -12,6 +12,7 @@ _NO_VOCABULARY = f"a checkpoint holds no vocabulary; {_GIVE}"
 ANOTHER_BASE = "give the model that the checkpoint was trained on (finetune's --model-base)"
 _AS_GGUF = "give the base model as a GGUF; llama.cpp's converters make one of older or other files"
 _EXPORT_FIRST = "export it to a GGUF first, and give that"
+_MADE = "give the checkpoint first, and second what ggcp convert or export made of it"
 _MOMENTS = "it holds the state of an optimizer, which does not belong in a model"
 
 
@@ -23,6 +24,7 @@ class Role(Enum):
 
     VOCABULARY = "a GGUF, a ggjt model file of 2023 or a SentencePiece model", _GIVE
     BASE = "a model (GGUF)", _AS_GGUF
+    MADE = "a GGUF that was made of the checkpoint", _MADE
 
     def __init__(self, expected: str, hint: str) -> None:
         self.expected = expected
@@ -52,6 +54,10 @@ _ADVICE: dict[Role, dict[Kind, str]] = {
         Kind.MAGICLESS: _EXPORT_FIRST,
         Kind.LORA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
         Kind.GGLA: f"it is a change of a model, not a model; {ANOTHER_BASE}",
+    },
+    Role.MADE: {
+        Kind.EMPTY: "convert the checkpoint again",
+        Kind.ZEROS: f"{Kind.ZEROS.hint}, or convert the checkpoint again",
     },
 }
 """What to do about a kind of file in a role, where it is not what the role says for all."""

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from construct import Construct, Container
 
-from ggcp_schema.foreign import NO_CHECKPOINT, recognised
+from ggcp_schema.foreign import ForeignFileError, recognised
 from ggcp_schema.ggla import LoraAdapter
 from ggcp_schema.language.checks import CUT, shown
 from ggcp_schema.language.constructs import Described, Member
@@ -112,14 +112,7 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
         magic = MAGICLESS if is_magicless(head) else head[:4]
         layout = self.cases.get(magic) if head else None
         if layout is None:
-            found = recognised(stream)
-            raise FormatError(
-                path="magic",
-                offset=0,
-                expected="a checkpoint",
-                found=found.what if found else shown(magic),
-                hint=found.kind.hint if found else NO_CHECKPOINT,
-            )
+            raise ForeignFileError(recognised(stream), shown(magic), size=stream.size)
         stream.seek(0)
         try:
             container = layout._parse(stream, context, path)
@@ -140,7 +133,7 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
             raise FormatError(
                 path="magic",
                 offset=0,
-                expected=" or ".join(map(shown, self.cases)),
+                expected=" or ".join(f"{shown(m)} ({m[::-1].decode()})" for m in self.cases),
                 found=shown(magic),
                 hint="give the magic of a checkpoint, or none for a training checkpoint",
             )

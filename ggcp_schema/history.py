@@ -39,6 +39,7 @@ BRANCHES = {
     "51dc77092": "2023-07-28",
     "bfc311913": "2023-07-28",
     "4ed096c6b": "2023-08-14",
+    "0c52c65d7": "2023-08-24",
     "4072f20bb": "2023-08-24",
     "5ce92aed3": "2023-08-29",
     "ecb1b20c8": "2023-08-29",
@@ -85,6 +86,23 @@ class Epsilon(NamedTuple):
         return date_of(self.commit)
 
 
+class LikelyEpsilon(NamedTuple):
+    """The epsilon of the RMS norms that a file's date makes probable: a sign, no proof.
+
+    Attributes:
+        words: the epsilon as people write it.
+        date: of the file, as year-month-day.
+    """
+
+    words: str
+    date: str
+
+    @property
+    def sentence(self) -> str:
+        """The same in words, as a part of a sentence."""
+        return f"dated {self.date}: probably --eps {self.words}"
+
+
 EPSILONS = (
     Epsilon(1e-6, "1e-6", "e32089b2c"),
     Epsilon(5e-6, "5e-6", "eb542d393"),
@@ -95,11 +113,26 @@ EPSILONS = (
 LORA_EPSILONS = (EPSILONS[1], Epsilon(1e-5, "1e-5", "b04263c1f"))
 """Those of finetune, whose branch kept the older one longer."""
 
+BRANCH_EPSILONS = (
+    Epsilon(1e-6, "1e-6", "42d9b4cfc"),
+    Epsilon(5e-6, "5e-6", "d39c8e686"),
+    Epsilon(1e-5, "1e-5", "0c52c65d7"),
+)
+"""Those of train-text-from-scratch's branch, whose files have version 1."""
+
 EPSILON_OF_BRANCHES = (
     "branches kept 5e-6 longer: train-text-from-scratch's until 2023-08-24 (0c52c65d7), finetune's "
     "until 2023-08-29 (b04263c1f)"
 )
 """Where these dates do not hold."""
+
+_EPSILONS_OF = {
+    Layout.VERSION_0: EPSILONS,
+    Layout.VERSION_1: BRANCH_EPSILONS,
+    Layout.VERSION_1_WITH_PARAMS: BRANCH_EPSILONS,
+}
+_LAST_SAVED = date_of("43033b7bb")
+"""The last day of the trainers that write them; from then on they saved GGUF files."""
 
 MAGICLESS_EPSILON = 1e-6
 """The epsilon of the trainers that wrote no magic, all of them; measured too."""
@@ -265,6 +298,26 @@ SCALE = (
 def sums_gradients(layout: Layout) -> bool:
     """Tell whether the trainers took the gradient of the sum over a batch, not of the mean."""
     return layout is not Layout.VERSION_1
+
+
+def likely_epsilon(date: str, layout: Layout, *, lora: bool) -> LikelyEpsilon | None:
+    """Return which epsilon the trainer probably had that saved a file; None if its date is no sign.
+
+    A trainer is older than what it saves, so one of the day on which the epsilon changed still had
+    the old one. Files that seem older or younger than all trainers of their layout were copied, or
+    come from a trainer that had been kept: nothing is said of them.
+
+    Args:
+        date: when the file was last written to, as year-month-day.
+        layout: of the optimizer context.
+        lora: whether it is a checkpoint of finetune.
+    """
+    epsilons = LORA_EPSILONS if lora else _EPSILONS_OF[layout]
+    first, last = ("2023-08-16", "2023-08-29") if lora else (date_of("42d9b4cfc"), _LAST_SAVED)
+    if not first <= date <= last:
+        return None
+    era = next((era for era in reversed(epsilons) if era.since < date), epsilons[0])
+    return LikelyEpsilon(era.words, date)
 
 
 def stores_mean_losses(layout: Layout) -> bool:

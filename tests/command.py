@@ -17,8 +17,11 @@ COMMAND = [sys.executable, "-m", "converter"]
 
 def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `python -m converter` with these arguments to its end."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    options = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "env": ENVIRONMENT,
+        **options,
+    }
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(
-        command, text=True, encoding="utf-8", env=ENVIRONMENT, check=False, **options
-    )
+    return subprocess.run(command, text=True, encoding="utf-8", check=False, **options)

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import logging
-import lzma
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from paths import FIXTURES
+from real_files import unpacked
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +32,11 @@ def _signals_as_at_a_terminal() -> None:
 
 @pytest.fixture(scope="session")
 def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with all fixtures, those kept as .xz unpacked; tests must not write there."""
+    """Return a folder with all fixtures, unpacked; tests must not write there."""
     folder = tmp_path_factory.mktemp("fixtures")
     for path in FIXTURES.iterdir():
-        if path.suffix == ".xz":
-            with lzma.open(path) as packed, (folder / path.stem).open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
-        else:
-            shutil.copy(path, folder)
+        for name, content in unpacked(path):
+            (folder / name).write_bytes(content)
     return folder
 
 

@@ -32,6 +32,18 @@ FAULTS = (errno.ENOSPC, errno.EIO, errno.EINTR, "short")
 COUNT_AT = {"copy_file_range": 2, "sendfile": 3}
 """Which argument is the number of bytes."""
 
+_SAID = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your share of the disk is used up",
+    errno.EFBIG: "this disk or shell allows no file of this size",
+    errno.EACCES: "no permission to write there",
+}
+
+
+def said(number: int) -> str:
+    """What the user is told where the system says `number` against writing."""
+    return _SAID.get(number, f"'{os.strerror(number)}'")
+
 
 def failing(number: int, after: int = 0, good: Callable[..., Any] | None = None) -> Any:
     """A function that works `after` times, as `good` does, and says `number` from then on."""

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import io
 import os
-import re
 import signal
 import struct
 import sys
@@ -276,6 +275,14 @@ def lines() -> Iterator[str]:
         yield f"export in.bin OUT --vocab {name}"
         yield f"export lora.bin OUT --merge {name}"
     yield "inspect vocab.gguf"
+    yield "vocab.gguf"
+    yield "nowhere.bin"
+    yield "inspect vocab.gguf pipe"
+    yield "in.bin nowhere"
+    yield "in.bin c/more.bin"
+    yield "inspect in.bin lora.bin --html OUT"
+    Path("nothing").mkdir()
+    yield "inspect nothing"
     yield "export lora.bin OUT --merge vocab.gguf"
     yield "export in.bin OUT --vocab adapter.gguf"
     yield "export lora.bin OUT --merge adapter.gguf"
@@ -309,9 +316,13 @@ def places() -> Iterator[str]:
 
 
 USAGE = """\
-
 convrt in.bin OUT
 in.bin
+nowhere.bin
+help nothing
+convert in.bin OUT --ouptut OTHER
+convert in.bin OUT --out OTHER
+inspect in.bin --tensros
 convert
 convert in.bin
 convert in.bin OUT -o OTHER
@@ -329,6 +340,7 @@ export in.bin
 verify in.bin
 inspect
 export in.bin OUT --vocab vocab.gguf --outtype q4_0
+export in.bin OUT --vocab vocab.gguf --outtype fp16
 export lora.bin OUT --vocab vocab.gguf
 export lora.bin OUT --outtype q8_0
 export lora.bin OUT --merge base.gguf --eps 1e-6
@@ -344,7 +356,7 @@ synth OUT --rank 2 --n-ff 3
 synth OUT --lora --with-params
 synth OUT --lora --n-vocab 0
 document --format pdf"""
-"""Command lines that make no sense, one of them empty."""
+"""Command lines that make no sense."""
 
 
 def usage() -> Iterator[str]:
@@ -527,12 +539,12 @@ def said(line: str) -> str:
             code = exit_.code
     for name in ("OUT", "OTHER"):
         Path(name).unlink(missing_ok=True)
-    words = complaint.getvalue() or output.getvalue()
-    # Of a usage error the last line is the message; notes go before an error.
-    last = words.rstrip("\n").rpartition("\n")[2]
-    last = re.sub(r"\(choose from .*\)", "(choose from …)", last)  # other quotes in other Pythons
+    # Of a usage error the last line is the message; notes go before an error. Of a result, which
+    # has no error, the first line is the headline.
+    words = complaint.getvalue().rstrip("\n").rpartition("\n")[2]
+    words = words or output.getvalue().partition("\n")[0]
     shown = line.encode("unicode_escape").decode("ascii")
-    return f"$ ggcp {shown}\n{last}\n[{code}]\n"
+    return f"$ ggcp {shown}\n{words}\n[{code}]\n"
 
 
 def everything() -> str:

@@ -25,7 +25,9 @@ ggcp_schema.checkpoint
 ggcp_schema.synthetic
 ggcp_schema.document
 ggcp_schema
+converter.assumptions
 converter.roles converter.version converter.errors converter.progress converter.parts
+converter.shell
 converter.plan converter.llama_tokenizer
 converter.snapshot converter.facts
 converter.disk converter.numeric

@@ -6,15 +6,24 @@ Exit codes: 0 done; 1 bad input or failed check; 2 usage; 128 + n stopped by sig
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
 
 from converter.cli.developers import check_synth
-from converter.cli.grammar import parser, with_default_command
+from converter.cli.grammar import ALL_COMMANDS, parser
+from converter.cli.notices import complain, notify, tell_that_unheard
+from converter.cli.parsing import did_you_mean, with_default_command
 from converter.cli.signals import Signals, StoppedError
-from converter.cli.streams import StandardError, UnheardError, complain, heard, tell_that_unheard
+from converter.cli.streams import StandardError, UnheardError, heard
+from converter.cli.styles import Role
 from converter.disk.stopping import PLACED, discard_unfinished
+
+if TYPE_CHECKING:
+    from converter.errors import ConversionError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,17 +72,27 @@ def _stopped(number: int) -> int:
     if not discard_unfinished():
         complain("stopped; an unfinished file could not be removed")
     elif PLACED:
-        complain(f"stopped; {', '.join(PLACED)} was written before, and is whole")
+        notify(
+            "note", Role.DETAIL, f"stopped; {', '.join(PLACED)} was written before, and is whole"
+        )
     else:
-        complain("stopped; no unfinished file was kept")
+        notify("note", Role.DETAIL, "stopped; no unfinished file was kept")
     return 128 + number
 
 
 def _run(arguments: list[str]) -> int:
     arguments = with_default_command(arguments)
-    grammar = parser(only=arguments[0] if arguments else None)
-    with heard():
-        options = grammar.parse_args(arguments)
+    word = arguments[0]
+    grammar = parser(only=word)
+    if word not in ALL_COMMANDS and not word.startswith("-"):
+        hint = did_you_mean(word, ALL_COMMANDS)
+        if not hint and os.path.lexists(word):
+            hint = f"to know what this file is: ggcp inspect {shlex.quote(word)}"
+        grammar.error(f"no such command: {word}", hint)
+    options, unknown = grammar.parse_known_args(arguments)
+    grammar = getattr(options, "grammar", grammar)
+    if unknown:
+        grammar.refuse_unknown(unknown)
     take_names(grammar, options)
     if options.command == "synth":
         check_synth(grammar, options)
@@ -86,21 +105,24 @@ def _run(arguments: list[str]) -> int:
         quiet=getattr(options, "quiet", False), verbose=getattr(options, "verbose", False)
     )
     try:
-        return commands.COMMANDS[options.command](options)
+        with terminal.ticking("Writing" if options.command == "synth" else "Reading"):
+            return commands.COMMANDS[options.command](options)
     except OptionsError as error:
         grammar.error(error.usage)
     except (FormatError, ConversionError) as error:
-        complain(str(error))
+        complain(error.statement, error.hint)
     except (MemoryError, OSError) as error:
-        complain(str(_refused(options, error)))
+        refused = _refused(options, error)
+        complain(refused.statement, refused.hint)
     return 1
 
 
-def _refused(options: Namespace, error: MemoryError | OSError) -> Exception:
+def _refused(options: Namespace, error: MemoryError | OSError) -> ConversionError:
     """Return the error for what the system refuses where nobody expects it."""
     from converter.errors import ConversionError
 
-    file = getattr(options, "input", None) or options.output or "ggcp"
+    inputs = [getattr(options, "input", None), *getattr(options, "inputs", ())]
+    file = next(filter(None, inputs), None) or getattr(options, "output", None) or "ggcp"
     if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
         return ConversionError(
             file,

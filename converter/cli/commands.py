@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from converter.cli import terminal
 from converter.cli.developers import ranks
 from converter.cli.grammar import NOT_COMPARED
-from converter.cli.terminal import say, say_json
+from converter.cli.inspecting import inspect
+from converter.cli.styles import Line, Role
+from converter.cli.terminal import say, say_json, say_wrapped
 from converter.progress import LOGGER
 from ggcp_schema import printable
 from ggcp_schema.order import Order
@@ -37,10 +39,15 @@ def _writing(options: Namespace) -> Writing:
 
 def _say_written(written: Written, options: Namespace) -> None:
     if getattr(options, "json", False):
+        from converter.cli.describe import assumptions_as_json
+
         said = {"path": printable(written.path), "tensors": written.tensors}
-        say_json({**said, "bytes": written.length, **written.choices})
+        rest = written.choices or {"assumptions": assumptions_as_json(written.assumptions)}
+        say_json({**said, "bytes": written.length, **rest})
     elif not options.quiet:
         say(f"{written.path}: {written.tensors} tensors, {written.length} bytes")
+        if written.next:
+            LOGGER.info("%s", written.next)
 
 
 def _say_plan(plan: Plan, path: str | None, options: Namespace) -> None:
@@ -124,54 +131,30 @@ def _export_folder(chosen: FolderOptions, options: Namespace) -> int:
     return 0
 
 
-def inspect(options: Namespace) -> int:
-    """Say what is in a checkpoint."""
-    from converter.report.json import as_json
-    from converter.report.text import as_text
-    from converter.use_cases.inspect import inspect as run_inspection
-
-    output = None
-    if options.html is not None:
-        from converter.disk.output import Output
-        from converter.report.html import as_html
-
-        output = Output(options.html, force=options.force, inputs=(options.input,))
-    report = run_inspection(options.input, stats=options.stats, progress=terminal.bar)
-    if output is not None:
-        page = as_html(report, tensors=options.tensors).encode("utf-8")
-        with output, output.writing():
-            with output.file() as file:
-                file.write(page)
-            output.commit()
-    if options.json:
-        say_json(as_json(report, tensors=options.tensors))
-    elif output is not None and not options.quiet:
-        say(f"{options.html}: {len(page)} bytes")
-    elif not options.quiet:
-        width, plain = terminal.shape()
-        text = as_text(report, tensors=options.tensors, width=width, plain=plain)
-        say(*text.split("\n"))
-    if report.error is not None:
-        raise report.error
-    return 0
+_FIRST_DIFFERENCES = 5
+"""As many are shown at first: one wrong option makes many, all of which say the same."""
 
 
 def verify(options: Namespace) -> int:
     """Compare a GGUF with the checkpoint it was made from."""
-    from converter.use_cases.verify import verify as run_verification
+    from converter.cli.describe import comparison_as_json, headline
+    from converter.use_cases.verify import compare
 
-    found = run_verification(
-        options.input, options.output, base=options.merge, progress=terminal.bar
-    )
+    found = compare(options.input, options.output, base=options.merge, progress=terminal.bar)
     if options.json:
-        say_json({"same": not found, "differences": found})
-    else:
-        for difference in found:
-            say(f"{options.output}: {difference}")
-        if not found and not options.quiet:
-            say(f"{options.output}: the same as {options.input}")
-            LOGGER.debug("not compared: %s", NOT_COMPARED)
-    return 1 if found else 0
+        say_json(comparison_as_json(found))
+    elif found.differing:
+        say_wrapped(f"{options.output}: {headline(found)}", role=Role.HEADING)
+        shown = found.lines if options.verbose else found.lines[:_FIRST_DIFFERENCES]
+        for line in shown:
+            say_wrapped(line, indent="  ")
+        more = found.differing.total() - len(shown)
+        if more and not options.verbose:
+            say(Line(f"  and {more} more; --verbose shows them", Role.DETAIL))
+    elif not options.quiet:
+        say(f"{options.output}: the same as {options.input}")
+    LOGGER.debug("not compared: %s", NOT_COMPARED)
+    return 1 if found.differing else 0
 
 
 def synth(options: Namespace) -> int:
@@ -179,7 +162,11 @@ def synth(options: Namespace) -> int:
     from converter.disk.output import write_whole
 
     length = write_whole(
-        options.output, _synthetic(options).write, force=options.force, sync=options.sync
+        options.output,
+        _synthetic(options).write,
+        force=options.force,
+        sync=options.sync,
+        progress=terminal.bar,
     )
     if not options.quiet:
         say(f"{options.output}: {length} bytes")
@@ -247,6 +234,7 @@ def document(options: Namespace) -> int:
         lambda file: file.write(text.encode()),
         force=options.force,
         sync=options.sync,
+        progress=terminal.bar,
     )
     if not options.quiet:
         say(f"{options.output}: {length} bytes")

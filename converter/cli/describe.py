@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from converter.assumptions import NAMES, Assumption
+from converter.gguf_io.comparison import Subject
 from converter.plan import FolderPlan, Metadata, Plan, PlannedTensor
+from converter.use_cases.comparison import Comparison
 from ggcp_schema import printable
 from ggcp_schema.language.texts import Texts
 
@@ -22,6 +25,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
             for item in plan.metadata
         ],
         "tensors": _tensors_as_json(plan),
+        "assumptions": assumptions_as_json(plan.assumptions),
     }
 
 
@@ -52,6 +56,52 @@ def _tensors_as_json(plan: Plan | FolderPlan) -> list[dict[str, Any]]:
         }
         for tensor in plan.tensors
     ]
+
+
+def assumptions_as_json(assumptions: tuple[Assumption, ...]) -> dict[str, Any]:
+    """Return what a result rests on by its names; what plays no part in it is None."""
+    found = {a.name: {"value": _json_value(a.value), "basis": a.basis.value} for a in assumptions}
+    return {name: found.get(name) for name in NAMES}
+
+
+def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
+    """Return what ``verify`` found as JSON values."""
+    differing = comparison.differing
+    return {
+        "same": not differing,
+        "differences": comparison.lines,
+        "compared": comparison.count,
+        "different": differing.total(),
+        "weights_identical": not (differing[Subject.WEIGHTS] or differing[Subject.TYPE]),
+    }
+
+
+def headline(comparison: Comparison) -> str:
+    """Return in a line how much of a GGUF differs, and whether its weights are the checkpoint's."""
+    differing = comparison.differing
+    words = f"different: {differing.total()} of {comparison.count} things"
+    if differing[Subject.WEIGHTS]:
+        return f"{words}: not made from this checkpoint, or changed since"
+    weights = "weights identical"
+    if differing[Subject.TYPE]:
+        weights = f"weights of another type ({differing[Subject.TYPE]})"
+    parts = [
+        f"{differing[subject]} {one if differing[subject] == 1 else several}"
+        for subject, one, several in _COUNTED
+        if differing[subject]
+    ]
+    if not parts:
+        return f"{words}: {weights}"
+    verb = "differs" if differing.total() == 1 else "differ"
+    return f"{words}: {weights}, {' and '.join(parts)} {verb}"
+
+
+_COUNTED = (
+    (Subject.KEY, "key", "keys"),
+    (Subject.OPTIMIZER, "tensor of the optimizer", "tensors of the optimizer"),
+    (Subject.FILE, "order or size", "orders or sizes"),
+    (Subject.MEMBER, "file", "files"),
+)
 
 
 def plan_as_text(plan: Plan) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from converter.cli.options import ORDERS, add_output_options, whole
+from converter.cli.parsing import listed, one_of
 
 RANK_OPTIONS = {
     "rank-att-norm": "attention_norm",
@@ -40,8 +41,20 @@ def add_synth_arguments(command: argparse.ArgumentParser) -> None:
     sizes.add_argument("--n-layer", type=count, default=2, help="layers (default: 2)")
     sizes.add_argument("--n-rot", type=count, help="rotated dimensions (default: as the trainer)")
     state = command.add_argument_group("optimizer")
-    state.add_argument("--optimizer", choices=("adam", "lbfgs"), default="adam")
-    state.add_argument("--optimizer-version", type=int, choices=(0, 1), default=0)
+    state.add_argument(
+        "--optimizer",
+        type=one_of("adam", "lbfgs"),
+        metavar=listed(("adam", "lbfgs")),
+        default="adam",
+        help="which wrote the state (default: adam)",
+    )
+    state.add_argument(
+        "--optimizer-version",
+        type=whole(0, 1),
+        metavar="{0,1}",
+        default=0,
+        help="version of the optimizer context (default: 0)",
+    )
     state.add_argument(
         "--with-params", action="store_true", help="version 1 with params, the layout of one commit"
     )
@@ -49,7 +62,8 @@ def add_synth_arguments(command: argparse.ArgumentParser) -> None:
     state.add_argument("--lbfgs-m", type=whole(1, 2**31 - 1), default=6, help="corrections kept")
     state.add_argument(
         "--order",
-        choices=ORDERS,
+        type=one_of(*ORDERS),
+        metavar=listed(ORDERS),
         help="order of the parameters in the optimizer's vectors (default: scratch; LoRA: flash)",
     )
     state.add_argument("--unseen", type=count, help="tokens never seen in training")
@@ -92,7 +106,8 @@ def add_document_arguments(command: argparse.ArgumentParser) -> None:
     """Add what ``document`` takes."""
     command.add_argument(
         "--format",
-        choices=("markdown", "html", "ksy"),
+        type=one_of("markdown", "html", "ksy"),
+        metavar=listed(("markdown", "html", "ksy")),
         default="markdown",
         help="markdown (default), html, or ksy for Kaitai Struct",
     )

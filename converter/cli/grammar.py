@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
+from argparse import SUPPRESS
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 from converter.cli.developers import add_document_arguments, add_synth_arguments
-from converter.cli.options import ORDERS, add_output_options, add_talk_options, epsilon, whole
+from converter.cli.options import (
+    ORDERS,
+    add_output_options,
+    add_talk_options,
+    epsilon,
+    quantized,
+    whole,
+)
+from converter.cli.parsing import Parser, listed, one_of
 from converter.version import __version__
 from ggcp_schema.history import EPSILON_OF_BRANCHES, EPSILONS, dated
 
 _EPSILONS = (
     "The epsilon of the RMS norms is not in the file; it was fixed in the trainer:\n"
     + "\n".join(f"  {era.words}  from {dated(era.commit)}" for era in EPSILONS)
-    + ", and what the historical converter always wrote\n"
-    + f"{EPSILON_OF_BRANCHES}\n"
+    + ", and by the historical converter\n"
+    + textwrap.fill(EPSILON_OF_BRANCHES, 78)
 )
 
 FORMATS = ("gguf", "hf")
@@ -27,130 +36,156 @@ NOT_COMPARED = (
 )
 """By ``verify``: a file that differs in nothing else is as good."""
 
-COMMANDS = ("convert", "export", "inspect", "verify", "synth", "document")
+COMMANDS = {
+    "inspect": "say what is in a checkpoint, and what can be done with it",
+    "export": "make a GGUF that llama.cpp and others run",
+    "convert": "make a GGUF with which the GGUF trainers resume",
+    "verify": "compare a GGUF with the checkpoint it was made from",
+}
+"""The commands, and what each does."""
+
+DEVELOPERS_COMMANDS = {
+    "synth": "write a synthetic checkpoint, for tests",
+    "document": "write the documentation of the format",
+}
+"""Likewise, those for developers of other tools."""
+
+ALL_COMMANDS = (*COMMANDS, *DEVELOPERS_COMMANDS)
 
 
-def with_default_command(arguments: list[str]) -> list[str]:
-    """Let ``-i IN -o OUT`` without a command convert, as the historical script did."""
-    arguments = _with_names_after_dashes(arguments)
-    if any(a in COMMANDS or a in ("-h", "--help", "--version") for a in arguments[:1]):
-        return arguments
-    if arguments and arguments[0].startswith("-"):
-        return ["convert", *arguments]
-    return arguments
-
-
-def _with_names_after_dashes(arguments: list[str]) -> list[str]:
-    """Take everything after ``--`` for a name, also where it begins with a dash.
-
-    argparse forgets about ``--`` when names and options are mixed.
-    """
-    if "--" not in arguments:
-        return arguments
-    at = arguments.index("--")
-    names = (f"./{name}" if name.startswith("-") else name for name in arguments[at + 1 :])
-    return [*arguments[:at], *names]
-
-
-class _Printable(argparse.ArgumentParser):
-    """A parser whose complaints are safe for a terminal, whatever words it was given."""
-
-    def error(self, message: str) -> NoReturn:
-        from ggcp_schema.language.errors import printable  # which --help does not need
-
-        super().error(printable(message))
-
-
-class _AnyOrder(_Printable):
-    """A parser that takes names before, after and between options: IN --eps 1e-6 OUT.
-
-    argparse by itself settles names that may be missing at the first one it meets.
-    """
-
-    _within = False
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._within:
-            return super().parse_known_args(args, namespace)
-        self._within = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._within = False
-
-
-def parser(only: str | None = None) -> argparse.ArgumentParser:
+def parser(only: str | None = None) -> Parser:
     """Return the grammar of all commands.
+
+    The parser of the command at hand is the attribute ``grammar`` of what is parsed.
 
     Args:
         only: the command whose options are wanted, which is faster; None for those of all.
     """
-    root = _Printable(
+    root = Parser(
         prog="ggcp",
+        usage="ggcp COMMAND ...",
         description="Rescues models trained with llama.cpp's train-text-from-scratch and finetune "
-        "before GGUF (checkpoints of mid-2023, magic ggcp or ggcl).",
-        epilog="Not sure what a file is? Start with: ggcp inspect FILE",
+        "before GGUF (checkpoints of mid-2023, magic ggcp or ggcl), and from their later GGUF "
+        "checkpoints.",
+        epilog=_overview(),
     )
     root.add_argument("--version", action="version", version=f"ggcp {__version__}")
     commands = root.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=_AnyOrder
+        dest="command", prog="ggcp", metavar="COMMAND", parser_class=Parser, help=SUPPRESS
     )
 
-    def add(fill: Callable[[argparse.ArgumentParser], None], name: str, **words: Any) -> None:
-        command = commands.add_parser(name, **words)
+    def add(
+        fill: Callable[[argparse.ArgumentParser], None], name: str, names: str, *words: str
+    ) -> None:
+        description, *epilog = words
+        command = commands.add_parser(
+            name,
+            usage=f"ggcp {name} {names}",
+            description=description,
+            epilog="\n\n".join(epilog),
+        )
         if only in (None, name):
             fill(command)
 
     add(
-        _convert,
-        "convert",
-        help="make a GGUF with which the GGUF trainers resume",
-        description="Convert a checkpoint to a GGUF with which the GGUF trainers resume: "
-        "weights, counters and optimizer state, bit for bit.",
-        epilog=_EPSILONS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        _inspect,
+        "inspect",
+        "IN [options]",
+        "Say what is in a checkpoint, and what can be done with it: a damaged one "
+        "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
+        "for a sample that tells the order of the parameters.",
+        """examples:
+  # what is this file, and what can be done with it?
+  ggcp inspect checkpoint.bin
+  # a page for the browser, with a histogram of every tensor
+  ggcp inspect checkpoint.bin --stats --html report.html""",
     )
     add(
         _export,
         "export",
-        help="make a GGUF that llama.cpp and others run",
-        description="Export the model of a training checkpoint to a GGUF that llama.cpp and "
+        "IN OUT [--vocab FILE | --merge BASE.gguf] [options]",
+        "Export the model of a training checkpoint to a GGUF that llama.cpp and "
         "others run. The vocabulary is not in the checkpoint: give the file that the trainer "
         "had as --vocab-model. A LoRA checkpoint becomes an adapter for llama.cpp's --lora, "
         "or, with --merge, a model of its own.",
-        epilog=_EPSILONS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        """examples:
+  # a model, with the vocabulary it was trained with
+  ggcp export checkpoint.bin model.gguf --vocab ggml-vocab.bin
+  # of finetune: an adapter for llama.cpp's --lora, or a model of its own
+  ggcp export chk-lora.bin adapter.gguf
+  ggcp export chk-lora.bin merged.gguf --merge base.gguf
+  # smaller: export in 16 bits, then let llama.cpp quantize
+  ggcp export checkpoint.bin model.gguf --vocab ggml-vocab.bin --outtype f16
+  llama-quantize model.gguf small.gguf q4_k_m""",
+        _EPSILONS,
     )
     add(
-        _inspect,
-        "inspect",
-        help="say what is in a checkpoint, and what can be done with it",
-        description="Say what is in a checkpoint, and what can be done with it: a damaged one "
-        "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
-        "for a sample that tells the order of the parameters.",
+        _convert,
+        "convert",
+        "IN OUT [options]",
+        "Convert a checkpoint to a GGUF with which the GGUF trainers resume: "
+        "weights, counters and optimizer state, bit for bit.",
+        """examples:
+  # everything as it is stored
+  ggcp convert checkpoint.bin checkpoint.gguf
+  # so that a trainer of August 2023 to May 2024 goes on right
+  ggcp convert checkpoint.bin checkpoint.gguf --resume-with flash
+  # as the script of 2023 was called
+  python -m converter -i checkpoint.bin -o checkpoint.gguf""",
+        _EPSILONS,
     )
     add(
         _verify,
         "verify",
-        help="compare a GGUF with the checkpoint it was made from",
-        description="Compare a GGUF with the checkpoint it was made from: every key, every "
+        "IN OUT [--merge BASE.gguf] [options]",
+        "Compare a GGUF with the checkpoint it was made from: every key, every "
         "tensor, every byte of data. Says what differs; exit code 1 if anything does. Not compared "
         f"are {NOT_COMPARED}.",
+        """examples:
+  ggcp verify checkpoint.bin model.gguf
+  # everything that differs, one by one
+  ggcp verify checkpoint.bin model.gguf --verbose
+  ggcp verify chk-lora.bin merged.gguf --merge base.gguf""",
     )
     add(
         add_synth_arguments,
         "synth",
-        help="write a synthetic checkpoint, for tests",
-        description="Write a complete synthetic checkpoint of any size.",
+        "OUT [options]",
+        "Write a complete synthetic checkpoint of any size.",
+        """examples:
+  ggcp synth small.bin
+  ggcp synth large.bin --n-vocab 32000 --n-embd 4096 --n-head 32 --n-layer 4
+  ggcp synth lora.bin --lora --rank 8""",
     )
     add(
         add_document_arguments,
         "document",
-        help="write the documentation of the format",
-        description="Write the documentation of the checkpoints' format, generated from the "
+        "[-o OUT | --check FILE] [options]",
+        "Write the documentation of the checkpoints' format, generated from the "
         "structs that parse them: as a page, or as a Kaitai Struct schema.",
+        """examples:
+  ggcp document -o FORMAT.md
+  ggcp document --format ksy -o checkpoint.ksy
+  ggcp document --check FORMAT.md""",
     )
     return root
+
+
+def _overview() -> str:
+    """Return the commands in groups, of which argparse knows only one."""
+    groups = {
+        "commands": COMMANDS,
+        "for developers of other tools": DEVELOPERS_COMMANDS,
+        "examples": {
+            "ggcp FILE": "what is this file?",
+            "ggcp help export": "all options of a command",
+        },
+    }
+    blocks = (
+        [f"{title}:", *(f"  {name:<20}{words}" for name, words in rows.items())]
+        for title, rows in groups.items()
+    )
+    return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def _add_gguf_options(command: argparse.ArgumentParser) -> None:
@@ -162,7 +197,7 @@ def _add_gguf_options(command: argparse.ArgumentParser) -> None:
         "--verify", action="store_true", help="read OUT back and compare it before it is kept"
     )
     command.add_argument("--json", action="store_true", help="print the result as JSON")
-    add_output_options(command)
+    add_output_options(command, more="say also what was decided, and from what")
 
 
 def _add_epsilon_option(command: argparse.ArgumentParser) -> None:
@@ -174,7 +209,7 @@ def _add_epsilon_option(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_resumption_options(command: Any, when: str = "") -> None:
+def _add_resumption_options(command: argparse._ActionsContainer, when: str = "") -> None:
     """Add what makes the state of the optimizer fit, where it is not found out."""
     command.add_argument(
         "--batch",
@@ -184,7 +219,8 @@ def _add_resumption_options(command: Any, when: str = "") -> None:
     )
     command.add_argument(
         "--order",
-        choices=ORDERS,
+        type=one_of(*ORDERS),
+        metavar=listed(ORDERS),
         help=f"{when}order of the parameters in IN (default: found out)",
     )
 
@@ -202,7 +238,8 @@ def _convert(command: argparse.ArgumentParser) -> None:
     )
     resume.add_argument(
         "--resume-with",
-        choices=ORDERS,
+        type=one_of(*ORDERS),
+        metavar=listed(ORDERS),
         help="order of the trainer's parameters: flash (August 2023 to May 2024), plain (with "
         "--no-flash, or July 2024); where it evaluates from right to left, flash-rtl and scratch "
         "for these two; also scales the moments",
@@ -252,7 +289,8 @@ def _export(command: argparse.ArgumentParser) -> None:
     _add_resumption_options(command, "with --format hf: ")
     command.add_argument(
         "--outtype",
-        choices=OUTTYPES,
+        type=one_of(*OUTTYPES, others=quantized),
+        metavar=listed(OUTTYPES),
         help="type of the matrices (default: f32; with --merge as in BASE.gguf)",
     )
     _add_merge_option(command)
@@ -272,15 +310,26 @@ def _export(command: argparse.ArgumentParser) -> None:
 
 
 def _inspect(command: argparse.ArgumentParser) -> None:
-    command.add_argument("input", metavar="IN", help="the checkpoint")
+    command.add_argument(
+        "inputs", metavar="FILE", nargs="+", help="the checkpoint; several or a folder: a line each"
+    )
+    command.add_argument(
+        "--all", dest="everything", action="store_true", help="say everything that is in the file"
+    )
+    command.add_argument(
+        "--tensors", dest="table", action="store_true", help="add the table of all tensors"
+    )
     command.add_argument(
         "--stats",
         action="store_true",
-        help="read everything: smallest, largest, mean, standard deviation, zeros, NaN and "
-        "infinities of each tensor",
+        help="read everything: SHA-256, and smallest, largest, mean, standard deviation, zeros, "
+        "NaN and infinities of each tensor",
     )
     command.add_argument(
-        "--no-tensors", dest="tensors", action="store_false", help="leave out the table of tensors"
+        "--no-tensors",
+        dest="tensors",
+        action="store_false",
+        help="leave the tensors out, of --json and --html too",
     )
     command.add_argument("--json", action="store_true", help="print the report as JSON")
     command.add_argument(
@@ -295,4 +344,4 @@ def _verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("output", metavar="OUT", help="the GGUF or folder that was made from it")
     _add_merge_option(command)
     command.add_argument("--json", action="store_true", help="print the result as JSON")
-    add_talk_options(command)
+    add_talk_options(command, more="say all that differs, and what was not compared")

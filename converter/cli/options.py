@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 
 from ggcp_schema.history import READERS
@@ -39,8 +40,8 @@ def whole(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
     return read
 
 
-def add_output_options(command: argparse.ArgumentParser) -> None:
-    """Add what all commands that write a file have in common."""
+def add_output_options(command: argparse.ArgumentParser, more: str = "") -> None:
+    """Add what all commands that write a file have in common; see add_talk_options."""
     command.add_argument("--force", action="store_true", help="replace OUT if it exists")
     command.add_argument(
         "--no-fsync",
@@ -48,11 +49,24 @@ def add_output_options(command: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not wait until the data are on the disk; a power cut may then lose OUT",
     )
-    add_talk_options(command)
+    add_talk_options(command, more)
 
 
-def add_talk_options(command: argparse.ArgumentParser) -> None:
-    """Add how much a command says."""
+def add_talk_options(command: argparse.ArgumentParser, more: str = "") -> None:
+    """Add how much a command says.
+
+    Args:
+        command: the command.
+        more: what it says with --verbose; empty for one that has no more to say.
+    """
     talk = command.add_mutually_exclusive_group()
     talk.add_argument("--quiet", "-q", action="store_true", help="only say what goes wrong")
-    talk.add_argument("--verbose", "-v", action="store_true", help="say more")
+    if more:
+        talk.add_argument("--verbose", "-v", action="store_true", help=more)
+
+
+def quantized(outtype: str) -> str:
+    """Say what to do for a type that only llama.cpp makes."""
+    if not re.fullmatch(r"(i?q|tq|mxfp)\d\w*", outtype.lower()):
+        return ""
+    return f"take f16, and then llama.cpp's: llama-quantize OUT SMALLER.gguf {outtype}"

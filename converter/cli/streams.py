@@ -26,17 +26,7 @@ def heard() -> Iterator[None]:
         raise UnheardError from error
 
 
-def tell_that_unheard(error: UnheardError) -> None:
-    """Say what standard output has against the result, and drop what it did not take."""
-    _drop_what_is_left(sys.stdout)
-    if not isinstance(error.__cause__, BrokenPipeError):  # where nobody reads is nobody to tell
-        complain(
-            f"expected standard output to take the result, found '{error.__cause__}'; "
-            "make room, or send it to another place"
-        )
-
-
-def _drop_what_is_left(stream: TextIO) -> None:
+def drop_what_is_left(stream: TextIO) -> None:
     """Let a stream lead nowhere: Python would fail with what it did not take when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -65,14 +55,7 @@ class StandardError:
             if sys.stderr is not None:
                 sys.stderr.flush()
         except (OSError, ValueError):
-            _drop_what_is_left(sys.stderr)
+            drop_what_is_left(sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stderr, name)
-
-
-def complain(text: str) -> None:
-    """Say what is wrong."""
-    from ggcp_schema.language.errors import printable  # which --help does not need
-
-    StandardError().write(f"ggcp: {printable(text)}\n")

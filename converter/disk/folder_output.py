@@ -75,7 +75,7 @@ class FolderOutput(AtomicOutput):
 
     def writing(self) -> AbstractContextManager[None]:
         """Explain whatever the system says against writing."""
-        return explained(self.path, kind="a folder")
+        return explained(self.path)
 
     def _refuse(self) -> None:
         refuse_folder(self.path, force=self._force)

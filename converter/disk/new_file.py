@@ -6,8 +6,10 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from io import BufferedWriter, FileIO
+from typing import Any
 
 from converter.disk.folder import Folder, retried
 from converter.disk.refusals import NO_FSYNC, explained
@@ -23,6 +25,17 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 """How a file is opened: it is new, and no link is followed."""
+
+
+class _Counted(FileIO):
+    """An unbuffered file that tells how much was written."""
+
+    count: Callable[[int], object]
+
+    def write(self, data: Any) -> int:
+        written = super().write(data)
+        self.count(written)
+        return written
 
 
 class NewFile:
@@ -56,10 +69,15 @@ class NewFile:
         """Explain whatever the system says against writing; also full disks."""
         return explained(self.path)
 
-    def file(self) -> BufferedWriter:
-        """Return a buffered file over the descriptor, which stays open when that is closed."""
-        raw = FileIO(self.descriptor, "wb", closefd=False)
+    def file(self, count: Callable[[int], object] = lambda _: None) -> BufferedWriter:
+        """Return a buffered file over the descriptor, which stays open when that is closed.
+
+        Args:
+            count: called with the number of bytes after each write.
+        """
+        raw = _Counted(self.descriptor, "wb", closefd=False)
         raw.name = self.path  # which errors then name
+        raw.count = count
         return BufferedWriter(raw)
 
     def source(self) -> Source:

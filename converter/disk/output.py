@@ -13,8 +13,8 @@ from converter.disk.new_file import NewFile
 from converter.disk.refusals import explained, refuse, taken
 from converter.disk.stopping import PLACED, UNDISCARDED, uninterrupted
 from converter.errors import ConversionError
-from converter.progress import LOGGER
-from ggcp_schema import Source, printable
+from converter.progress import LOGGER, Progress, silent
+from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.language.errors import reason
 
 
@@ -60,15 +60,19 @@ class Output(NewFile, AtomicOutput):
             self.close()
             self._unlink()
 
-    def commit(self) -> None:
+    def commit(self, progress: Progress = silent) -> None:
         """Bring the data to the disk and give the file its name.
+
+        Args:
+            progress: shows that the disk is waited for.
 
         Raises:
             ConversionError: the disk refuses, or somebody took or changed the name, the temporary
                 file or the folder in the meantime.
         """
         if self._sync:
-            self.sync()
+            with progress("Waiting for the disk", 0):
+                self.sync()
         self._require_the_place()
         self._refuse()  # what stands there now may be the input, which somebody moved
         with explained(self.path):
@@ -160,6 +164,7 @@ def write_whole(
     force: bool = False,
     inputs: tuple[str | os.PathLike[str] | Source, ...] = (),
     sync: bool = True,
+    progress: Progress = silent,
 ) -> int:
     """Write a file that appears whole or not at all, and return its length in bytes.
 
@@ -169,13 +174,23 @@ def write_whole(
         force: whether a file of that name may be replaced.
         inputs: files that must never be written to.
         sync: whether the data are on the disk before the name is.
+        progress: shows how much was written, and that the disk is waited for.
 
     Raises:
         ConversionError: the name is taken, is one of the inputs, or cannot be written.
     """
     with Output(path, force=force, inputs=inputs, sync=sync) as output:
-        with output.writing(), output.file() as file:
-            fill(file)
+        with (
+            output.writing(),
+            progress("Writing", 0) as count,
+            output.file(count) as file,
+        ):
+            try:
+                fill(file)
+            except FormatError as error:
+                if isinstance(error.__cause__, OSError):  # the disk's, who builds knows no files
+                    raise error.__cause__ from error
+                raise
             length = file.tell()
-        output.commit()
+        output.commit(progress)
     return length

@@ -7,7 +7,8 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from converter.errors import ConversionError
 from ggcp_schema.language.errors import reason
@@ -16,23 +17,24 @@ _DESCRIPTORS = re.compile("/proc/.*/fd|/dev/fd")
 """Folders in which the system shows what a process has open."""
 
 _MOST_LINKS = 40  # as many as Linux follows
-_HINTS = {
-    errno.ENOSPC: "make room on the disk, or write to another one",
-    errno.EDQUOT: "your share of the disk is used up; make room, or write to another disk",
-    errno.EFBIG: "this disk or shell allows no file of this size; write to another disk",
-    errno.EIO: "the disk cannot write; write to another one",
-    errno.ENOENT: "make the folder first, or check its name",
-    errno.ENOTDIR: "a part of the name is a file, not a folder; check the name",
-    errno.EACCES: "ask for permission to write there, or write to a folder of your own",
-    errno.EPERM: "ask for permission to write there, or write to a folder of your own",
-    errno.EROFS: "the disk is read-only; write to another one",
-    errno.ENAMETOOLONG: "give a shorter name",
-    errno.EISDIR: "give the name of a file in that folder",
-    errno.ELOOP: "the symbolic links lead in a circle; give another name",
-    errno.EMFILE: "allow more open files, with ulimit -n",
-    errno.ENFILE: "close other programs; the system has no room for more open files",
-    errno.EAGAIN: "another program locks every new file there; write to a folder of your own",
+_WORDS = {
+    errno.ENOSPC: ("the disk is full", "make room on it, or write to another one"),
+    errno.EDQUOT: ("your share of the disk is used up", "make room, or write to another disk"),
+    errno.EFBIG: ("this disk or shell allows no file of this size", "write to another disk"),
+    errno.ENOENT: ("no such folder", "make it first, or check its name"),
+    errno.ENOTDIR: ("a part of the name is a file, not a folder", "check the name"),
+    errno.EACCES: ("no permission to write there", "ask for it, or write to a folder of your own"),
+    errno.EPERM: ("no permission to write there", "ask for it, or write to a folder of your own"),
+    errno.EROFS: ("the disk is read-only", "write to another one"),
+    errno.ENAMETOOLONG: ("the name is too long", "give a shorter one"),
+    errno.EISDIR: ("this is a folder", "give the name of a file in it"),
+    errno.ELOOP: ("the symbolic links lead in a circle", "give another name"),
+    errno.EMFILE: ("too many files are open", "allow more, with ulimit -n"),
+    errno.ENFILE: ("the system has no room for more open files", "close other programs"),
+    errno.EAGAIN: ("another program locks every new file there", "write to a folder of your own"),
 }
+"""What some of the system's errors mean where a file is written, and what to do."""
+
 NO_FSYNC = dict.fromkeys(
     (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS),
     "this disk cannot be waited for; give --no-fsync, or write to another one",
@@ -41,24 +43,23 @@ NO_FSYNC = dict.fromkeys(
 
 
 @contextlib.contextmanager
-def explained(path: str, hints: dict[int, str] = _HINTS, *, kind: str = "a file") -> Iterator[None]:
+def explained(path: str, hints: Mapping[int, str] = MappingProxyType({})) -> Iterator[None]:
     """Turn what the system says against writing into the project's error.
 
     Args:
         path: the name of the output.
         hints: what to do about some of the system's errors, where it is not the usual.
-        kind: what the output is.
     """
     try:
         yield
     except OSError as error:
         number = error.errno or 0
-        raise ConversionError(
-            path,
-            expected=f"{kind} that can be written",
-            found=reason(error),
-            hint=hints.get(number) or _HINTS.get(number, "write to another folder or disk"),
-        ) from error
+        found, hint = f"cannot be written: {reason(error)}", "write to another folder or disk"
+        if number in hints:
+            hint = hints[number]
+        else:
+            found, hint = _WORDS.get(number, (found, hint))
+        raise ConversionError(path, expected="", found=found, hint=hint) from error
 
 
 def taken(path: str) -> ConversionError:
@@ -111,7 +112,7 @@ def refuse_folder(path: str, *, force: bool) -> None:
             found="one that always stands for a folder that is there",
             hint="give the name that the folder shall have",
         )
-    with explained(path, kind="a folder"):
+    with explained(path):
         status = _status(path, follow_symlinks=False)
     if status is None:
         return

@@ -5,15 +5,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf, GgufTensor, read_gguf, shown_name
 from converter.plan import Metadata, Plan, PlannedTensor
+from converter.roles import Role, refused
 from ggcp_schema import Source, printable
+from ggcp_schema.foreign import recognised
 from ggcp_schema.gguf import ValueType
+from ggcp_schema.language.checks import shown
 from ggcp_schema.language.fields import NotANumber
 from ggcp_schema.language.source import BLOCK_BYTES
 
@@ -28,13 +32,58 @@ def read_made(source: Source) -> Gguf:
     Raises:
         FormatError: the file cannot be read, is no GGUF, or is damaged.
     """
+    magic = source.read_at(0, min(source.size, 4))
+    if magic != b"GGUF":
+        error = refused(Role.MADE, recognised(source), shown(magic))
+        error.file = source.label
+        raise error
     return read_gguf(source, damaged=_DAMAGED, other=_DAMAGED)
+
+
+class Subject(Enum):
+    """What a difference is of."""
+
+    KEY = "key"
+    WEIGHTS = "tensor of weights"
+    TYPE = "type of the weights"
+    OPTIMIZER = "tensor of the optimizer"
+    FILE = "order or size"
+    MEMBER = "file of a folder"
+
+
+class Difference(NamedTuple):
+    """What differs between a GGUF or a folder and its plan.
+
+    Attributes:
+        subject: what it is of.
+        words: which it is, what should be there, and what is.
+    """
+
+    subject: Subject
+    words: str
+
+
+def count_compared(plan: Plan, found: Gguf) -> int:
+    """Return of how many things differences can be: keys, tensors, the order of each, the size."""
+    keys = found.keys.keys() | {"general.architecture"} | {item.key for item in plan.metadata}
+    tensors = found.tensors.keys() | {tensor.name for tensor in plan.tensors}
+    return len(keys) + len(tensors) + 3
 
 
 def differences(
     plan: Plan, found: Gguf, progress: Callable[[int], object] = lambda _: None
 ) -> Iterator[str]:
     """Yield one line for each difference between a GGUF and its plan; none if it is right.
+
+    See ``compared``.
+    """
+    return (difference.words for difference in compared(plan, found, progress))
+
+
+def compared(
+    plan: Plan, found: Gguf, progress: Callable[[int], object] = lambda _: None
+) -> Iterator[Difference]:
+    """Yield each difference between a GGUF and its plan; none if it is right.
 
     Keys, their order, types and values, tensors, their order, types and dimensions, and every byte
     of data are compared.
@@ -47,9 +96,11 @@ def differences(
     Raises:
         FormatError: the file was cut in the meantime.
     """
-    yield from _metadata_differences(plan, found)
+    yield from (Difference(Subject.KEY, words) for words in _metadata_differences(plan, found))
+    if list(found.keys) != _keys(plan) and found.keys.keys() == set(_keys(plan)):
+        yield Difference(Subject.FILE, "the keys stand in another order")
     yield from _tensors_differences(plan, found, progress)
-    yield from _size_differences(found)
+    yield from (Difference(Subject.FILE, words) for words in _size_differences(found))
 
 
 def as_made_by_its_version(plan: Plan, found: Gguf) -> Plan:
@@ -80,8 +131,10 @@ def _metadata_differences(plan: Plan, found: Gguf) -> Iterator[str]:
     for key in found.keys:
         if key not in expected:
             yield f"key {shown_name(key)}: not expected"
-    if list(found.keys) != list(expected) and found.keys.keys() == expected.keys():
-        yield "the keys stand in another order"
+
+
+def _keys(plan: Plan) -> list[str]:
+    return ["general.architecture", *(item.key for item in plan.metadata)]
 
 
 def _value_differences(item: Metadata, found: Metadata) -> Iterator[str]:
@@ -143,29 +196,36 @@ def _short(value: Any) -> str:
 
 def _tensors_differences(
     plan: Plan, found: Gguf, progress: Callable[[int], object]
-) -> Iterator[str]:
+) -> Iterator[Difference]:
     expected = {tensor.name: tensor for tensor in plan.tensors}
     for name, planned in expected.items():
         if name not in found.tensors:
-            yield f"tensor {shown_name(name)}: missing"
+            yield Difference(_subject(name), f"tensor {shown_name(name)}: missing")
         else:
             yield from _tensor_differences(planned, found.tensors[name], progress)
     for name in found.tensors:
         if name not in expected:
-            yield f"tensor {shown_name(name)}: not expected"
+            yield Difference(_subject(name), f"tensor {shown_name(name)}: not expected")
     if list(found.tensors) != list(expected) and found.tensors.keys() == expected.keys():
-        yield "the tensors stand in another order"
+        yield Difference(Subject.FILE, "the tensors stand in another order")
+
+
+def _subject(name: str) -> Subject:
+    return Subject.OPTIMIZER if name.startswith("optimizer.") else Subject.WEIGHTS
 
 
 def _tensor_differences(
     planned: PlannedTensor, found: GgufTensor, progress: Callable[[int], object]
-) -> Iterator[str]:
-    name = f"tensor {shown_name(planned.name)}"
+) -> Iterator[Difference]:
+    name, subject = f"tensor {shown_name(planned.name)}", _subject(planned.name)
     if found.type != planned.type:
-        yield f"{name}: expected {planned.type.name}, found {found.type.name}"
+        subject = Subject.TYPE if subject is Subject.WEIGHTS else subject
+        words = f"{name}: expected {planned.type.name}, found {found.type.name}"
+        yield Difference(subject, words)
         return
     if found.data.shape != planned.shape:
-        yield f"{name}: expected the dimensions {planned.shape}, found {found.data.shape}"
+        words = f"{name}: expected the dimensions {planned.shape}, found {found.data.shape}"
+        yield Difference(subject, words)
         return
     offset = found.data.offset
     for block in _planned_blocks(planned):
@@ -173,7 +233,8 @@ def _tensor_differences(
         if actual != block:
             pairs = enumerate(zip(block, actual, strict=True))
             at = next(index for index, (one, other) in pairs if one != other)
-            yield f"{name}: the data differ from byte {offset + at:#x} of the file on"
+            words = f"{name}: the data differ from byte {offset + at:#x} of the file on"
+            yield Difference(subject, words)
             return
         offset += len(block)
         progress(len(block))

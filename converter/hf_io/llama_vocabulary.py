@@ -18,7 +18,8 @@ from ggcp_schema.language.checks import shown
 _HINT = "give another copy of the vocabulary, or export without one"
 
 _MARKED = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
-_BYTE_TEXTS = {byte_text(byte): byte for byte in range(256)}
+_BYTE_TEXTS = dict.fromkeys(map(byte_text, range(256)))
+"""In order, and looked up at once."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class _Checked:
         return kinds
 
     def has_bytes(self, texts: Sequence[str], types: Sequence[int]) -> bool:
-        found = 0
+        missing = _BYTE_TEXTS.copy()
         for token, (text, kind) in enumerate(zip(texts, types, strict=True)):
             if (text in _BYTE_TEXTS) != (kind == TokenType.BYTE):
                 raise self.refusal(
@@ -177,13 +178,14 @@ class _Checked:
                     "type 6 for the tokens <0x00> to <0xFF>, and for no others",
                     f"{kind} for {shown(text.encode())}",
                 )
-            found += kind == TokenType.BYTE
-        if found not in (0, len(_BYTE_TEXTS)):
-            missing = next(text for text in _BYTE_TEXTS if text not in texts)
+            missing.pop(text, None)
+        if missing and len(missing) < len(_BYTE_TEXTS):
             raise self.refusal(
-                Keys.Tokenizer.LIST, "a token for each byte, or for none", f"none for {missing}"
+                Keys.Tokenizer.LIST,
+                "a token for each byte, or for none",
+                f"none for {next(iter(missing))}",
             )
-        return found > 0
+        return not missing
 
     def token(self, key: str, count: int) -> int | None:
         token: int | None = self.values.get(key, SPECIAL_IDS.get(key))

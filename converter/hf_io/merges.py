@@ -18,10 +18,10 @@ from converter.hf_io.llama_vocabulary import LlamaVocabulary, Refusal
 from converter.llama_tokenizer import SPACE
 from ggcp_schema.language.checks import shown
 
-MOST_WORK = 1 << 31
+MOST_WORK = 1 << 30
 """How many characters may be looked at, and 64 for each place where a token may be divided.
 
-LLaMA's 32,000 tokens take a two-hundredth of it, and all of it takes some seconds.
+LLaMA's 32,000 tokens take a hundredth of it, and all of it takes some seconds.
 """
 
 MOST_MERGE_BYTES = 1 << 28
@@ -37,9 +37,10 @@ _TWICE = re.compile(r"(.)\1", re.DOTALL)
 def merges(vocabulary: LlamaVocabulary, refusal: Refusal) -> list[tuple[str, str]]:
     """Return all pairs of tokens that make up a token, that which goes first in front.
 
-    They are ordered by score, then length (which matters for ``Ties`` only), then id of the token,
-    then where it is divided. Time is bounded: a token is divided only where both parts have a
-    length that some token has, so that one far longer than all others costs nothing.
+    They are ordered by the token's score, then by its length, the longest in front (see
+    ``check_ties``), then by its id, then by where it is divided. Time is bounded: a token is
+    divided only where both parts have a length that some token has, so that one far longer than
+    all others costs nothing.
 
     Tokens of the types UNKNOWN, CONTROL and USER_DEFINED are cut out of a text before it is merged,
     and have no merges; those with U+2581 do, since a text may have a space in its place.
@@ -95,11 +96,14 @@ class _Merges:
         for length in lengths:
             if size - length not in self.known_lengths:
                 continue
-            left, right = text[:length], text[length:]
+            left = text[:length]
+            if left not in merged and not self.is_missing(left):
+                continue
+            right = text[length:]
             if left in merged and right in merged:
                 pairs.append((merged[left], merged[right]))
-            elif self.is_symbol(left) and self.is_symbol(right):
-                missing = left if self.is_missing(left) else right
+            elif right in merged or self.is_missing(right):
+                missing = right if left in merged else left
                 raise self.refusal(
                     f"{Keys.Tokenizer.LIST}[{token}]",
                     "a text of characters that are tokens themselves",
@@ -108,11 +112,8 @@ class _Merges:
         self.count(token, memory=len(pairs) * (_STEP + 4 * size))
         return pairs
 
-    def is_symbol(self, text: str) -> bool:
-        """Return whether llama.cpp merges it: a token, or any character."""
-        return text in self.merged or self.is_missing(text)
-
     def is_missing(self, text: str) -> bool:
+        """Return whether it is a character that llama.cpp merges although it is no token."""
         return len(text) == 1 and text not in self.all
 
     def count(self, token: int, work: int = 0, memory: int = 0) -> None:

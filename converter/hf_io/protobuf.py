@@ -7,7 +7,10 @@ their fields: ``sentencepiece_model.proto`` of SentencePiece.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from enum import IntEnum
+
+from ggcp_schema import FormatError
 
 
 class WireType(IntEnum):
@@ -60,6 +63,9 @@ class NormalizerSpec(IntEnum):
     ESCAPE_WHITESPACES = 5
 
 
+_FIXED_SIZES: dict[int, int] = {WireType.FIXED64: 8, WireType.FIXED32: 4}
+
+
 def varint(value: int) -> bytes:
     """Encode a number, seven bits to a byte; a negative one as its 64-bit two's complement."""
     value &= 0xFFFF_FFFF_FFFF_FFFF
@@ -84,3 +90,49 @@ def fixed32(field: int, value: float) -> bytes:
 def delimited(field: int, value: bytes) -> bytes:
     """Encode a field that is a text or a message."""
     return varint(field << 3 | WireType.DELIMITED) + varint(len(value)) + value
+
+
+def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield number and value of each number and message in a protocol buffer.
+
+    Fields of fixed size are left out, whatever their number.
+
+    Raises:
+        FormatError: it holds a field of a type that models do not have.
+        IndexError: it ends within a number.
+    """
+    position = 0
+    while position < len(message):
+        start = position
+        key, position = _varint(message, position)
+        number, wire_type = key >> 3, key & 7
+        if wire_type == WireType.VARINT:
+            value, position = _varint(message, position)
+            yield number, value
+            continue
+        if wire_type == WireType.DELIMITED:
+            size, position = _varint(message, position)
+        elif wire_type in _FIXED_SIZES:
+            size = _FIXED_SIZES[wire_type]
+        else:
+            raise FormatError(
+                offset=start,
+                expected="fields of a SentencePiece model",
+                found=f"a field of wire type {wire_type}",
+                hint="the file is damaged; look for another copy of it",
+            )
+        if wire_type == WireType.DELIMITED:
+            yield number, message[position : position + size]
+        position += size
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    """Return the number at ``position``, seven bits to a byte, and the position after it."""
+    value = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7

@@ -44,7 +44,7 @@ from converter.snapshot import (
 )
 from converter.vocabulary.gguf_file import tokenizer_of
 from ggcp_schema import FormatError, Source
-from ggcp_schema.foreign import Foreign, Kind, gguf_kind
+from ggcp_schema.foreign import Foreign, ForeignFileError, Kind, gguf_kind
 from ggcp_schema.language.checks import shown
 from ggcp_schema.lora import LoraModel
 from ggcp_schema.model import Model
@@ -97,14 +97,8 @@ class TrainerGguf:
     def _refused(self) -> FormatError:
         kind = gguf_kind(self._gguf.keys, self._gguf.tensors, self._gguf.value(Keys.General.TYPE))
         found = Foreign(kind, self._token_count() if kind is Kind.GGUF_VOCABULARY else None)
-        return FormatError(
-            file=self.source.label,
-            path="magic",
-            offset=0,
-            expected="a checkpoint",
-            found=found.what,
-            hint=kind.hint,
-        )
+        source = self.source
+        return ForeignFileError(found, found.what, size=source.size, file=source.label)
 
     def _token_count(self) -> int | None:
         tokens = self._gguf.keys[Keys.Tokenizer.LIST].metadata

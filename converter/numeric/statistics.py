@@ -20,13 +20,13 @@ from ggcp_schema import Span
 
 F32Array = npt.NDArray[np.float32]
 F64Array = npt.NDArray[np.float64]
-Places = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.uint16]
 Counts = npt.NDArray[np.intp]
 _Counting = Callable[[F32Array, F64Array, Places], Counts]
 """Counts the elements in each bin; the other arrays are as long, to compute in."""
 
-_FINE_BINS = 128
-_MOST_BINS = 48
+_FINE_BINS = 1920  # so fine that it cannot be seen where the first and last of them are not full
+_FEWEST_BINS, _MOST_BINS = 24, 48
 _EXPONENT_BIAS = 127
 
 
@@ -190,8 +190,8 @@ class _Found(NamedTuple):
 def _measured(block: _Block) -> _Found:
     values, size = block.values, block.values.size
     # Two arrays to compute in, for all steps: fresh memory for each would cost as much as these.
-    wide, places = np.empty(size, np.float64), np.empty(size, np.uint8)
-    zeros = int(np.count_nonzero(np.equal(values, 0, out=places.view(np.bool_))))
+    wide, places = np.empty(size, np.float64), np.empty(size, np.uint16)
+    zeros = int(np.count_nonzero(np.equal(values, 0, out=places.view(np.bool_)[:size])))
     counts = block.counting(values, wide, places)
     np.copyto(wide, values)
     mean = float(wide.sum()) / max(size, 1)
@@ -242,11 +242,25 @@ class _Linear:
 
     def histogram(self) -> Histogram:
         first, last = (int(used) for used in np.flatnonzero(self._counts)[[0, -1]])
-        together = -(-(last - first + 1) // _MOST_BINS)
-        counts = self._counts[first : last + 1]
-        counts = np.add.reduceat(counts, np.arange(0, counts.size, together))
-        low = self._low + first * self._width
+        used = last + 1 - first
+        together, before = _whole_groups(used)
+        counts = np.zeros(-(-used // together) * together, np.intp)
+        counts[before : before + used] = self._counts[first : last + 1]
+        counts = counts.reshape(-1, together).sum(axis=1)
+        low = self._low + (first - before) * self._width
         return Histogram("linear", low, together * self._width, tuple(counts.tolist()))
+
+
+def _whole_groups(used: int) -> tuple[int, int]:
+    """Return how many fine bins to put together, and how many empty ones to put before them.
+
+    The groups at both ends are as full as they can be: one that is half empty would look as if
+    there were half as many values there.
+    """
+    least = -(-used // _MOST_BINS)
+    most = max(used // _FEWEST_BINS, least)
+    together = min(range(least, most + 1), key=lambda size: (-used % size) / size)
+    return together, -used % together // 2
 
 
 def _count_equal_bins(
@@ -255,7 +269,7 @@ def _count_equal_bins(
     np.subtract(values, low, out=wide, dtype=np.float64)
     np.divide(wide, width, out=wide)
     np.copyto(places, wide, casting="unsafe")
-    counts = _counted(places)
+    counts = np.bincount(places, minlength=_FINE_BINS + 1)
     counts[_FINE_BINS - 1] += counts[_FINE_BINS]  # by rounding up
     return counts[:_FINE_BINS]
 
@@ -288,11 +302,12 @@ class _Magnitudes:
 def _count_exponents(values: F32Array, wide: F64Array, places: Places) -> Counts:
     bits = wide.view(np.uint32)[: values.size]
     np.right_shift(values.view("<u4"), 23, out=bits)
-    np.copyto(places, bits, casting="unsafe")  # without the sign, which is the ninth bit
-    return _counted(places)
+    exponents = places.view(np.uint8)[: values.size]
+    np.copyto(exponents, bits, casting="unsafe")  # without the sign, which is the ninth bit
+    return _counted(exponents)
 
 
-def _counted(places: Places) -> Counts:
+def _counted(places: npt.NDArray[np.uint8]) -> Counts:
     """Return how often each byte occurs.
 
     Where there are many, neighbours are counted in pairs: half as many steps, and seldom one that

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from converter.report.report import Report
+from converter.report.verdict import Verdict, verdict
 from converter.report.words import number
+from converter.shell import shell_word
 from ggcp_schema import printable
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import (
@@ -22,29 +23,19 @@ from ggcp_schema.history import (
 )
 from ggcp_schema.order import Order
 
+SUMMED_GRADIENTS = (
+    "The moments are those of gradients summed over a batch; later trainers take the "
+    "mean. convert --resume-with divides them, and estimates the batch size, which is not "
+    "in the file: if you know the trainer's -b, add --batch."
+)
+"""What is to be known of the moments of some trainers."""
+
 
 class Step(NamedTuple):
     """Something to do next: what for, and the command."""
 
     purpose: str
     command: str
-
-
-def shell_word(name: str) -> str:
-    """Return a file name as one word for a shell, on one line and never an option."""
-    name = f"./{name}" if name.startswith("-") else name
-    if printable(name) == name:
-        return shlex.quote(name)
-    # Only this kind of quotes holds newlines and bytes that are no characters; bash and zsh
-    # have it.
-    return "$'" + "".join(_ansi_c(byte) for byte in os.fsencode(name)) + "'"
-
-
-def _ansi_c(byte: int) -> str:
-    character = chr(byte)
-    if character in "'\\":
-        return f"\\{character}"
-    return character if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
 
 
 def notes(report: Report) -> tuple[str, ...]:
@@ -101,12 +92,8 @@ def _optimizer_notes(report: Report) -> Iterator[str]:
         yield "The optimizer was set up, but no iteration was computed yet."
     if not optimizer.losses_are_means and optimizer.state:
         yield NO_MEAN_LOSSES
-    if _sums_gradients(report):
-        yield (
-            "The moments are those of gradients summed over a batch; later trainers take the "
-            "mean. convert --resume-with divides them, and estimates the batch size, which is not "
-            "in the file: if you know the trainer's -b, add --batch."
-        )
+    if sums_gradients(report):
+        yield SUMMED_GRADIENTS
     if report.order is not None and report.known_order is None and not report.order.indifferent:
         then = "asks" if report.thorough else "reads everything to find it, and if need be asks"
         yield (
@@ -117,7 +104,8 @@ def _optimizer_notes(report: Report) -> Iterator[str]:
         yield "A loss is not a finite number: the training may have diverged."
 
 
-def _sums_gradients(report: Report) -> bool:
+def sums_gradients(report: Report) -> bool:
+    """Tell whether its moments have to be scaled for later trainers."""
     optimizer = report.optimizer
     if optimizer is None or optimizer.type is not OptimizerType.ADAM:
         return False
@@ -125,27 +113,60 @@ def _sums_gradients(report: Report) -> bool:
 
 
 def steps(report: Report) -> tuple[Step, ...]:
-    """Return what can be done with the file; ``VOCAB`` and ``BASE`` stand for other files."""
+    """Return what can be done with the file; ``VOCAB`` and ``BASE`` stand for other files.
+
+    A vocabulary that was found beside the file, and an epsilon that its date makes probable, are
+    filled in: who pastes a command has read it.
+    """
     if report.error is not None:
         return tuple(_rescue(report))
     return tuple(_lora_steps(report) if report.lora else _training_steps(report))
 
 
 def _rescue(report: Report) -> Iterator[Step]:
-    if not report.lora and (report.aborted_save or report.parameter_count is not None):
+    if verdict(report) is Verdict.RESCUABLE:
         zeros = report.aborted_save
         missing = ", with zeros for what is missing" if zeros else ", all of which is there"
-        vocabulary = "" if report.vocabulary_tokens else "--vocab VOCAB "
-        where = " (VOCAB: the vocabulary it was trained with)" if vocabulary else ""
-        yield Step(f"Rescue the model{missing}{where}", _export(report, f"{vocabulary}--rescue"))
+        vocabulary = _vocabulary(report)
+        yield Step(
+            f"Rescue the model{missing}{_hints(report)}",
+            _export(report, f"{vocabulary}{_epsilon(report)}--rescue"),
+        )
+
+
+def _vocabulary(report: Report) -> str:
+    """Return the option that names the vocabulary; of what was found, the likeliest."""
+    if report.vocabulary_tokens:
+        return ""
+    found = report.vocabularies
+    return f"--vocab {shell_word(found[0].name) if found else 'VOCAB'} "
+
+
+def _epsilon(report: Report) -> str:
+    likely = report.likely_epsilon
+    return f"--eps {likely.words} " if likely else ""
+
+
+def _hints(report: Report) -> str:
+    """Return what a command takes for granted, or leaves to be filled in, in parentheses."""
+    hints = []
+    if report.wanted_tokens is not None:
+        count = f"{report.wanted_tokens:,} tokens"
+        if report.vocabularies:
+            hints.append(f"{printable(report.vocabularies[0].name)} has its {count}")
+        else:
+            hints.append(f"VOCAB: the vocabulary it was trained with, {count}")
+    if report.likely_epsilon:
+        hints.append(report.likely_epsilon.sentence)
+    return f" ({'; '.join(hints)})" if hints else ""
 
 
 def _training_steps(report: Report) -> Iterator[Step]:
     if report.vocabulary_tokens is None:
-        length = f" -c {MAGICLESS_CONTEXT_LENGTH}" if report.kind_code == "magicless" else ""
+        length = f"-c {MAGICLESS_CONTEXT_LENGTH}" if report.kind_code == "magicless" else ""
         yield Step(
-            "Run the model (VOCAB: its vocabulary, a GGUF, a .bin of 2023 or a tokenizer.model)",
-            _export(report, f"--vocab VOCAB{length}"),
+            f"Run the model{_hints(report)}",
+            _export(report, f"{_vocabulary(report)}{_epsilon(report)}{length}"),
         )
     elif report.optimizer:
         yield Step("Run the model", _export(report, ""))
@@ -158,10 +179,10 @@ def _training_steps(report: Report) -> Iterator[Step]:
     source, target = shell_word(report.file), _beside(report.file, "resume")
     if report.optimizer is None:
         target = _beside(report.file, "model")
-    elif report.context_length is None and _sums_gradients(report):
+    elif report.context_length is None and sums_gradients(report):
         yield Step("Keep everything in a GGUF, as it is stored", f"ggcp convert {source} {target}")
     else:
-        yield from _resuming(source, target)
+        yield from _resuming(report, source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
 
 
@@ -175,7 +196,7 @@ def _lora_steps(report: Report) -> Iterator[Step]:
     if report.kind_code == "adapter":
         target = _beside(report.file, "adapter")
     else:
-        yield from _resuming(source, target)
+        yield from _resuming(report, source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
 
 
@@ -192,15 +213,18 @@ def _fitting_base(report: Report) -> str:
     return "".join(f", {sizes[name]} {what}" for name, what in words if name in sizes)
 
 
-def _resuming(source: str, target: str) -> Iterator[Step]:
+def _resuming(report: Report, source: str, target: str) -> Iterator[Step]:
+    batch = "; add --batch with the trainer's -b, if you know it" if sums_gradients(report) else ""
+    options = _epsilon(report).rstrip()
     for order, trainers in (
         (Order.FLASH, "llama.cpp of August 2023 to May 2024"),
         (Order.PLAIN, "that of July 2024, or --no-flash"),
     ):
         yield Step(
-            f"Continue the training with {trainers}",
-            f"ggcp convert {source} {target} --resume-with {order.value}",
+            f"Continue the training with {trainers}{batch}",
+            f"ggcp convert {source} {target} --resume-with {order.value} {options}".rstrip(),
         )
+        batch = ""
 
 
 def _export(report: Report, options: str, kind: str = "model") -> str:
@@ -222,5 +246,5 @@ def summary(report: Report) -> str:
     layers = f"{number(sizes['block_count'])} layer" + "s" * (sizes["block_count"] != 1)
     text = f"{kind} {number(report.parameter_count)} parameters in {layers}"
     done = report.training.get("iteration_count", 0)
-    text += f", after {number(done)} iterations of training" if done else ""
+    text += f", after {number(done)} iteration{'s' * (done != 1)} of training" if done else ""
     return text + (". The file is damaged." if report.error else ".")

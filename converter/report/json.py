@@ -10,7 +10,9 @@ from converter.facts import OptimizerFacts, TensorFacts
 from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps
 from converter.report.report import Report
-from ggcp_schema import printable
+from converter.report.verdict import verdict
+from ggcp_schema import FormatError, printable
+from ggcp_schema.foreign import ForeignFileError
 
 FORMAT = 1
 
@@ -25,6 +27,7 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     values: dict[str, Any] = {
         "format": FORMAT,
         "file": {"name": printable(report.file), "bytes": report.length},
+        **_identity(report),
         "kind": report.kind_code,
         "layout": {
             "optimizer": (report.optimizer.layout if report.optimizer else "") or None,
@@ -32,6 +35,7 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         },
         "written_by": report.written_by or None,
         "complete": report.error is None,
+        "verdict": verdict(report).value,
         "error": _error(report),
         "training": report.training,
         "context_length": report.context_length,
@@ -40,6 +44,13 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
         "parameter_count": report.parameter_count,
         "optimizer": _optimizer(report.optimizer) if report.optimizer else None,
         "parameter_order": _order(report),
+        "vocabulary": {
+            "wanted_tokens": report.wanted_tokens,
+            "found": [
+                {"name": printable(each.name), "what": each.what} for each in report.vocabularies
+            ],
+        },
+        "likely_epsilon": report.likely_epsilon and report.likely_epsilon._asdict(),
     }
     if tensors:
         values["tensors"] = [
@@ -51,10 +62,80 @@ def as_json(report: Report, *, tensors: bool = True) -> dict[str, Any]:
     return result
 
 
+def foreign_as_json(file: str, error: ForeignFileError) -> dict[str, Any]:
+    """Return what a file is that is no checkpoint, as JSON values.
+
+    Args:
+        file: its name.
+        error: what was raised for it.
+    """
+    found = error.foreign
+    return {
+        "format": FORMAT,
+        "file": {"name": printable(file), "bytes": error.size},
+        "kind": "foreign",
+        "complete": None,
+        "error": _members(error),
+        "foreign": {
+            "kind": found.kind.name.lower() if found else None,
+            "what": found.what if found else None,
+            "token_count": found.token_count if found else None,
+        },
+        "hint": error.hint,
+    }
+
+
+def refused_as_json(file: str, error: FormatError) -> dict[str, Any]:
+    """Return what is wrong with one of several files, as JSON values.
+
+    Args:
+        file: its name.
+        error: what was raised for it.
+    """
+    if isinstance(error, ForeignFileError):
+        return foreign_as_json(file, error)
+    return {
+        "format": FORMAT,
+        "file": {"name": printable(file), "bytes": None},
+        "kind": "unreadable",
+        "complete": None,
+        "error": _members(error),
+        "hint": error.hint,
+    }
+
+
+def folder_as_json(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a folder that ggcp made says of itself, as JSON values.
+
+    Args:
+        name: of the folder.
+        manifest: what stands in it.
+    """
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "file": {"name": printable(name), "bytes": None},
+        "kind": "folder",
+        "complete": None,
+        "error": None,
+        "manifest": _plain(manifest),
+    }
+    return values
+
+
+def _identity(report: Report) -> dict[str, str]:
+    found = {}
+    if report.sha256 is not None:
+        found["sha256"] = report.sha256
+    if report.modified is not None:
+        found["modified"] = report.modified.isoformat().replace("+00:00", "Z")
+    return found
+
+
 def _error(report: Report) -> dict[str, Any] | None:
-    error = report.error
-    if error is None:
-        return None
+    return None if report.error is None else _members(report.error)
+
+
+def _members(error: FormatError) -> dict[str, Any]:
     names = ("path", "offset", "expected", "found", "hint")
     return {name: getattr(error, name) for name in names}
 

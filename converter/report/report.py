@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from converter.facts import Facts
 from converter.numeric.statistics import Statistics
 from converter.resume.detect import Finding
+from converter.vocabulary.beside import Beside
+from ggcp_schema.history import LikelyEpsilon
 from ggcp_schema.order import Order, paths
 
 MANY_MAGNITUDES = {
@@ -36,11 +39,29 @@ class Report(Facts):
         thorough: whether everything was read to find the order, not only a sample.
         statistics: what the elements of each tensor are like, by its path; empty if that was not
             asked.
+        sha256: of the whole file, 64 hexadecimal digits; None if it was not asked, or too much of
+            a damaged file belongs to nothing.
+        modified: when the file was last written to, in UTC, to the second; None if it was not
+            asked, or that is no date of the calendar.
+        vocabularies: files beside it that hold as many tokens as it needs, the likeliest first.
+        likely_epsilon: what its date says of the epsilon of the RMS norms; None if nothing.
     """
 
     order: Finding | None
     thorough: bool
     statistics: Mapping[str, Statistics]
+    sha256: str | None
+    modified: datetime | None
+    vocabularies: tuple[Beside, ...]
+    likely_epsilon: LikelyEpsilon | None
+
+    @property
+    def wanted_tokens(self) -> int | None:
+        """Tokens of the vocabulary that has to be given; None if none has to, or for no model."""
+        if self.lora or self.vocabulary_tokens is not None:
+            return None
+        count: int | None = self.hyperparameters.get("vocabulary_size")
+        return count
 
     @property
     def known_order(self) -> Order | None:

@@ -1,4 +1,4 @@
-"""A report as text for a terminal."""
+"""All of a report as text for a terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from converter.facts import Region
 from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps, summary
 from converter.report.report import Report
+from converter.report.verdict import verdict
 from converter.report.words import Section, number, sections
 
 _LEAST_CELLS, _MOST_CELLS = 10, 40  # of the map's bars
@@ -17,7 +18,7 @@ _MOST_MAP_LINES = 24
 
 
 def as_text(report: Report, *, tensors: bool = True, width: int = 100, plain: bool = False) -> str:
-    """Return a report as text.
+    """Return all of a report as text.
 
     Args:
         report: what to show.
@@ -26,7 +27,7 @@ def as_text(report: Report, *, tensors: bool = True, width: int = 100, plain: bo
         plain: whether only ASCII characters are used for drawing.
     """
     file, *others = sections(report)
-    blocks = [textwrap.fill(summary(report), width)]
+    blocks = [textwrap.fill(f"{verdict(report).sentence}. {summary(report)}", width)]
     blocks += [_section(section, width) for section in (file, *others)]
     blocks.append(_map(report, width, plain))
     if notes(report):
@@ -36,7 +37,7 @@ def as_text(report: Report, *, tensors: bool = True, width: int = 100, plain: bo
         )
         blocks.append("\n".join(("Notes", *wrapped)))
     if tensors and report.tensors:
-        blocks.append("\n".join(("Tensors", *_tensor_table(report, plain))))
+        blocks.append(tensor_table(report, plain=plain))
     if steps(report):
         lines = (f"  # {step.purpose}\n  {step.command}" for step in steps(report))
         blocks.append("\n".join(("What you can do next", *lines)))
@@ -103,7 +104,17 @@ def _bar(region: Region, length: int, cells: int, plain: bool) -> str:
     return "".join(drawn)
 
 
-def _tensor_table(report: Report, plain: bool) -> Iterator[str]:
+def tensor_table(report: Report, *, plain: bool = False) -> str:
+    """Return the table of all tensors, with their statistics where they were taken.
+
+    Args:
+        report: what to show.
+        plain: whether only ASCII characters are used for drawing.
+    """
+    return "\n".join(("Tensors", *_tensor_rows(report, plain)))
+
+
+def _tensor_rows(report: Report, plain: bool) -> Iterator[str]:
     head = ("path", "name", "shape", "offset", "bytes", *_MEASURES * bool(report.statistics))
     rows: list[tuple[str, ...]] = [head]
     for tensor in report.tensors:

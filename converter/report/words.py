@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from converter.facts import Group, OptimizerFacts
@@ -26,6 +27,10 @@ class Section(NamedTuple):
     facts: tuple[Fact, ...]
 
 
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July", "August", "September"),
+    *("October", "November", "December"),
+)
 TYPES = {OptimizerType.ADAM: "Adam", OptimizerType.LBFGS: "L-BFGS"}
 
 
@@ -34,13 +39,44 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.7g}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return a count with what is counted, in the plural unless it is one."""
+    return f"{count:,} {what}" + "s" * (count != 1)
+
+
 def in_bytes(length: int) -> str:
     """Return a length in bytes, and in a larger unit where that is shorter."""
-    text = f"{length:,} byte" + ("" if length == 1 else "s")
+    text = counted(length, "byte")
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if length >= 1 << power:
             return f"{text} ({length / (1 << power):.1f} {unit})"
     return text
+
+
+def in_larger_unit(length: int) -> str:
+    """Return a length in the largest unit of which it has one: ``280.9 KiB``, ``12 bytes``."""
+    return in_bytes(length).rpartition("(")[2].rstrip(")")
+
+
+def in_short(count: int) -> str:
+    """Return a count of a million or more with three digits: ``35.2 M``, and others whole."""
+    rounded = round(count, 3 - len(str(count)))
+    for power, unit in ((12, "T"), (9, "B"), (6, "M")):
+        if rounded >= 10**power and count >= 10**6:
+            return f"{rounded / 10**power:.3g}\u00a0{unit}"
+    return number(count)
+
+
+def loss_kind(optimizer: OptimizerFacts) -> str:
+    """Return in a few words what the losses in a file are."""
+    return "mean of a batch" if optimizer.losses_are_means else "a sum, not a mean"
+
+
+def in_date(moment: datetime) -> str:
+    """Return a moment in UTC in words: ``7 August 2023, 09:05 UTC``."""
+    # Not strftime, whose months are in the language of the machine.
+    month = _MONTHS[moment.month - 1]
+    return f"{moment.day} {month} {moment.year}, {moment.hour:02}:{moment.minute:02} UTC"
 
 
 def _layout(report: Report) -> str:
@@ -60,12 +96,16 @@ def sections(report: Report) -> tuple[Section, ...]:
         Fact("kind", report.kind),
         Fact("layout", _layout(report)),
         Fact("written by", report.written_by),
+        Fact("modified", in_date(report.modified) if report.modified else ""),
+        Fact("SHA-256", report.sha256 or ""),
     ]
-    training = [*_facts(report.training)]
+    training, model = [*_facts(report.training)], [*_facts(report.hyperparameters)]
     if report.context_length:
         meaning = "Tokens in a sample: tokens / samples. The trainer's --ctx."
-        training.append(Fact("context length", number(report.context_length), meaning))
-    model = [*_facts(report.hyperparameters)]
+        if not training:  # of a model alone
+            meaning = "Tokens that the model was trained with at once."
+        section = training or model
+        section.append(Fact("context length", number(report.context_length), meaning))
     if report.parameter_count is not None:
         what = "Elements of all pairs." if report.lora else "Elements of all tensors of the model."
         model.append(Fact("parameters", number(report.parameter_count), what))

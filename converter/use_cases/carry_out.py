@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from converter.assumptions import Assumption
 from converter.disk.folder_output import FolderOutput
 from converter.disk.output import Output
 from converter.errors import ConversionError
@@ -58,12 +59,16 @@ class Written:
         tensors: tensors in it.
         length: bytes of the file, or of all files of the folder.
         choices: what is in a folder's ``ggcp.json`` beside its files.
+        assumptions: what the values of a file rest on that was decided.
+        next: what to do with it, as a sentence with a command; empty where nothing is to be said.
     """
 
     path: str
     tensors: int
     length: int
     choices: Mapping[str, Any] = field(default_factory=dict)
+    assumptions: tuple[Assumption, ...] = field(default=(), compare=False)
+    next: str = field(default="", compare=False)
 
 
 def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: Writing) -> Written:
@@ -86,8 +91,23 @@ def carry_out(plan: Plan, sources: tuple[Source, ...], output: Output, writing: 
             _require_as_planned(plan, output, writing.progress)
         for source in sources:
             source.check_unchanged()
-        output.commit()
-    return Written(output.path, len(plan.tensors), length)
+        output.commit(writing.progress)
+    return Written(output.path, len(plan.tensors), length, assumptions=plan.assumptions)
+
+
+def tell_what_was_decided(plan: Plan) -> None:
+    """Say, to whom wants to know more, what a plan rests on and what becomes of each tensor."""
+    for assumption in plan.assumptions:
+        LOGGER.debug("%s", assumption)
+    for tensor in plan.tensors:
+        made = any(isinstance(part, Computed) for part in tensor.parts)
+        LOGGER.debug(
+            "%s: %s, %s, %s",
+            tensor.name,
+            tensor.type.name,
+            " × ".join(map(str, tensor.shape)),
+            "computed" if made else "copied",
+        )
 
 
 def carry_out_folder(

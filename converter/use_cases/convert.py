@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from converter.assumptions import Assumption, Basis
 from converter.errors import ConversionError
 from converter.inputs import open_checkpoint
+from converter.layouts.tables import RMS_EPSILON
 from converter.layouts.trainer import trainer_plan
 from converter.plan import Plan
 from converter.progress import LOGGER
+from converter.report.after import after_convert
 from converter.resume.decide import decided_resumption, log_order
 from converter.resume.rearrange import rearranged
-from converter.snapshot import Snapshot
-from converter.use_cases.carry_out import Writing, Written, carry_out
-from ggcp_schema.history import EPSILONS, HISTORICAL_EPSILON, LORA_EPSILONS, Epsilon
+from converter.snapshot import Resumption, Snapshot
+from converter.use_cases.carry_out import Writing, Written, carry_out, tell_what_was_decided
+from converter.use_cases.epsilon import epsilon_or_assumed
 from ggcp_schema.order import Order
 
 
@@ -33,30 +36,6 @@ class ResumeWith:
     target: Order
     order: Order | None = None
     batch: int | None = None
-
-
-def epsilon_or_assumed(
-    given: float | None, command: str, epsilons: tuple[Epsilon, ...] = EPSILONS
-) -> float:
-    """Return the epsilon of the norms; where the user gave none, say what is assumed.
-
-    Args:
-        given: what the user said.
-        command: the command whose help has the table of trainers.
-        epsilons: those of the trainers that may have written the file.
-    """
-    if given is not None:
-        return given
-    first, *others = [(later.since, earlier.words) for earlier, later in pairwise(epsilons)]
-    LOGGER.warning(
-        "the epsilon of the norms is not in the file; %g is assumed: trainers before %s had %s%s "
-        "(see --eps in ggcp %s --help)",
-        HISTORICAL_EPSILON,
-        *first,
-        "".join(f", before {date} {words}" for date, words in others),
-        command,
-    )
-    return HISTORICAL_EPSILON
 
 
 def require_optimizer(snapshot: Snapshot) -> None:
@@ -91,18 +70,50 @@ def planned_conversion(
         FormatError: the counters give no context length.
     """
     require_optimizer(snapshot)
+    known = basis_of_epsilon(epsilon, snapshot)
     if resume_with is None:
         if LOGGER.isEnabledFor(logging.INFO):
             log_order(snapshot)
-        return trainer_plan(snapshot, epsilon=epsilon)
+        return _told(trainer_plan(snapshot, epsilon=epsilon), known)
     if epsilon is None:
         epsilon = snapshot.epsilon
-    epsilons = EPSILONS if snapshot.ranks is None else LORA_EPSILONS
-    epsilon = epsilon_or_assumed(epsilon, "convert", epsilons)
+    epsilon = epsilon_or_assumed(epsilon, snapshot, "convert")
     resumption = decided_resumption(
         snapshot, resume_with.target, order=resume_with.order, batch=resume_with.batch
     )
-    return trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
+    plan = trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
+    return _told(plan, known, *_decided(snapshot, resume_with, resumption))
+
+
+def basis_of_epsilon(given: float | None, snapshot: Snapshot) -> Basis:
+    """Return where the epsilon of the norms comes from; a GGUF of a trainer keeps its own."""
+    if snapshot.kept is not None or (given is None and snapshot.epsilon is not None):
+        return Basis.FILE
+    return Basis.ASSUMED if given is None else Basis.OPTION
+
+
+def _decided(
+    snapshot: Snapshot, resume_with: ResumeWith, resumption: Resumption
+) -> Iterator[Assumption]:
+    context_length = snapshot.context_length
+    scaled = snapshot.required_optimizer.is_scaled or resumption.rows > 1
+    if scaled and context_length is not None:
+        counted = context_length == snapshot.counters.tokens_per_sample
+        basis = Basis.COUNTERS if counted else Basis.FILE
+        yield Assumption("context_length", context_length, basis)
+        basis = Basis.ESTIMATE if resume_with.batch is None else Basis.OPTION
+        yield Assumption("batch", resumption.rows // context_length, basis)
+    basis = Basis.EVIDENCE if resume_with.order is None else Basis.OPTION
+    yield Assumption("order", resumption.stored.value, basis)
+
+
+def _told(plan: Plan, basis: Basis, *others: Assumption) -> Plan:
+    """Return a plan with what it rests on, having told that whoever wants to know more."""
+    said = {item.key: item.value for item in plan.metadata}
+    epsilons = (Assumption("epsilon", said[key], basis) for key in (RMS_EPSILON,) if key in said)
+    plan = replace(plan, assumptions=(*epsilons, *others))
+    tell_what_was_decided(plan)
+    return plan
 
 
 def convert(
@@ -134,4 +145,6 @@ def convert(
         # A name that is taken is refused before the order is found out, which may read a lot.
         output = writing.output(path, (opened.source,))
         plan = planned_conversion(snapshot, epsilon=epsilon, resume_with=resume_with)
-        return carry_out(plan, (opened.source,), output, writing)
+        written = carry_out(plan, (opened.source,), output, writing)
+        target, batch = (resume_with.target, resume_with.batch) if resume_with else (None, None)
+        return replace(written, next=after_convert(written.path, snapshot, target, batch))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gguf import Keys
+from gguf import GGUFType, Keys
 
+from converter.assumptions import Assumption, Basis
 from converter.errors import ConversionError, OptionsError
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_norms
@@ -17,22 +18,25 @@ from converter.layouts.merged import merge_plan, read_base
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
+from converter.report.after import after_export
 from converter.snapshot import Hyperparameters, Snapshot
 from converter.use_cases.carry_out import (
     MOST_REPORTED,
     Writing,
     Written,
     carry_out,
+    tell_what_was_decided,
     warn_of_not_finite,
 )
-from converter.use_cases.convert import epsilon_or_assumed
+from converter.use_cases.epsilon import epsilon_or_assumed
 from converter.use_cases.export_options import (
     ExportOptions,
     Name,
     refuse_options_of_a_model,
     require_outtype,
 )
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.beside import advice, vocabularies_beside
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source
 from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.history import MAGICLESS_CONTEXT_LENGTH
@@ -122,7 +126,10 @@ def export(
         output = writing.output(work.path, work.sources)
         written = carry_out(work.plan, work.sources, output, writing)
         warn_of_not_finite(work.plan, work.origin)
-        return written
+        adapter = (Keys.General.TYPE, GGUFType.ADAPTER) in (
+            (item.key, item.value) for item in work.plan.metadata
+        )
+        return replace(written, next=after_export(written.path, adapter=adapter))
 
 
 def export_lora(
@@ -178,6 +185,7 @@ def _of_a_lora(plan: Plan, sources: tuple[Source, ...], path: Name) -> Prepared:
     name = default_name(sources[0].label or "")
     general = (Metadata(Keys.General.NAME, ValueType.STRING, name),)
     path = output_path(path, general, _element_count(plan), most)
+    tell_what_was_decided(plan)
     return Prepared(plan, sources, path, "the input")
 
 
@@ -190,13 +198,7 @@ def _model(
 ) -> Prepared:
     snapshot = opened.model(rescue=options.rescue)
     if options.vocabulary is None and snapshot.vocabulary is None:
-        raise OptionsError(
-            opened.source.label or "checkpoint",
-            usage="the following arguments are required: --vocab",
-            expected="a vocabulary, which the checkpoint does not hold",
-            found="none",
-            hint="give the file that was the trainer's --vocab-model",
-        )
+        raise _no_vocabulary(opened.source.label, snapshot.hyperparameters.vocabulary_size)
     require_outtype(opened.source.label or "", options, "a model", tuple(OUTTYPES))
     sources = [opened.source]
     general = {}
@@ -212,9 +214,13 @@ def _model(
         sources.append(stack.enter_context(Source.open(options.vocabulary)))
         vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
         tokenizer = vocabulary.metadata
+    basis = Basis.ASSUMED if snapshot.epsilon is None else Basis.FILE
+    length, of_length = options.context_length, Basis.OPTION
+    if length is None:
+        length, of_length = trained_context_length(snapshot)
     choices = Choices(
         general=describe_model(snapshot.file, general, options.model_name),
-        context_length=options.context_length or trained_context_length(snapshot),
+        context_length=length,
         epsilon=chosen_epsilon(snapshot, options),
         outtype=outtype,
         tokenizer=tokenizer,
@@ -232,22 +238,41 @@ def _model(
             "GGUF, and its results will be wrong",
             snapshot.rope.scale,
         )
-    plan = model_plan(snapshot, choices)
+    assumptions = (
+        Assumption("epsilon", choices.epsilon, basis if options.epsilon is None else Basis.OPTION),
+        Assumption("context_length", choices.context_length, of_length),
+    )
+    plan = replace(model_plan(snapshot, choices), assumptions=assumptions)
     _warn_of_fallbacks(plan, outtype)
     path = output_path(path, choices.general, _element_count(plan), outtype)
+    tell_what_was_decided(plan)
     return Prepared(plan, tuple(sources), path, "the checkpoint")
+
+
+def _no_vocabulary(checkpoint: str | None, token_count: int) -> OptionsError:
+    """Return the error where none was given: how many tokens it must have, and where it may be."""
+    beside = vocabularies_beside(checkpoint, token_count) if checkpoint else ()
+    where = advice(token_count, beside)
+    return OptionsError(
+        checkpoint or "checkpoint",
+        usage=f"the following arguments are required: --vocab, a file with the {token_count:,} "
+        f"tokens that the model was trained with; {where}",
+        expected=f"a vocabulary of {token_count:,} tokens, which the checkpoint does not hold",
+        found="no --vocab",
+        hint=where,
+    )
 
 
 def chosen_epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
     """Return the epsilon of the norms, and say where it is from."""
     if options.epsilon is not None or snapshot.epsilon is None:
-        return epsilon_or_assumed(options.epsilon, "export")
+        return epsilon_or_assumed(options.epsilon, snapshot, "export")
     LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
     return snapshot.epsilon
 
 
-def trained_context_length(snapshot: Snapshot) -> int:
-    """Return the tokens of a sample, and say where they are from.
+def trained_context_length(snapshot: Snapshot) -> tuple[int, Basis]:
+    """Return the tokens of a sample and where they are from, and say so.
 
     Raises:
         ConversionError: they are not known.
@@ -270,14 +295,14 @@ def trained_context_length(snapshot: Snapshot) -> int:
             hint="give the trainer's --ctx (128 by default) with --context-length",
         )
     if snapshot.kept is not None and length != counters.tokens_per_sample:
-        return length
+        return length, Basis.FILE
     LOGGER.info(
         "context length %d: %d tokens / %d samples of the training (-c for another)",
         length,
         counters.token_count,
         counters.sample_count,
     )
-    return length
+    return length, Basis.COUNTERS
 
 
 def _warn_of_layers(snapshot: Snapshot) -> None:

@@ -31,7 +31,7 @@ from converter.use_cases.export_options import (
     refuse_options_of_a_model,
     require_outtype,
 )
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source, printable
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
@@ -112,7 +112,7 @@ def planned_folder(inputs: Inputs, options: FolderOptions) -> FolderPlan:
     resumption = None if moments is None else moments.resumption
     choices = Choices(
         checkpoint=printable(Path(snapshot.file).name),
-        context_length=options.context_length or trained_context_length(snapshot),
+        context_length=options.context_length or trained_context_length(snapshot)[0],
         epsilon=chosen_epsilon(snapshot, options),
         outtype=OUTTYPES[options.outtype or "f32"],
         tokenizer=tokenizer,

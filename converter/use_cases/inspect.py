@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
+from converter.disk.identity import modified as modified_at
+from converter.disk.identity import sha256_of
+from converter.facts import Facts
 from converter.inputs import open_checkpoint
 from converter.numeric.statistics import measure
 from converter.progress import Progress, silent
 from converter.report.report import MANY_MAGNITUDES, Report
+from converter.report.verdict import Verdict, verdict
 from converter.resume.detect import find_order
+from converter.use_cases.epsilon import likely_epsilon_of
+from converter.vocabulary.beside import vocabularies_beside
+
+MOST_UNREAD = 4 << 30
+"""How many bytes that belong to nothing are read for a checksum: a hole may be of any size."""
 
 
 def inspect(
-    path: str | os.PathLike[str], *, stats: bool = False, progress: Progress = silent
+    path: str | os.PathLike[str],
+    *,
+    stats: bool = False,
+    identify: bool = False,
+    progress: Progress = silent,
 ) -> Report:
     """Report what is in a checkpoint, a damaged one as far as it goes.
 
     Without ``stats`` no tensor is read, but for the past losses and a sample of each tensor, at
     most 64 KiB, that tells the order of the parameters. With it the whole file is read, in blocks.
+    Where a vocabulary has to be given, it is looked for in the folder of the checkpoint: see
+    ``vocabularies_beside``.
 
     Args:
         path: the checkpoint.
         stats: whether to measure the elements of each tensor.
+        identify: whether to say which file it is: its SHA-256, for which the whole file is read in
+            blocks, and when it was modified. There is no SHA-256 of a damaged file of which more
+            than ``MOST_UNREAD`` bytes belong to nothing.
         progress: shows how far it is.
 
     Raises:
@@ -40,5 +59,27 @@ def inspect(
         order = None
         if snapshot is not None and snapshot.optimizer is not None:
             order = find_order(snapshot, thorough=stats)
+        sha256 = modified = None
+        if identify:
+            modified = modified_at(opened.source)
+            if _unread(facts) <= MOST_UNREAD:
+                with progress("Computing the SHA-256", opened.source.size) as count:
+                    sha256 = sha256_of(opened.source, count)
         opened.source.check_unchanged()
-        return Report(**vars(facts), order=order, thorough=stats, statistics=measured)
+        report = Report(
+            **vars(facts),
+            order=order,
+            thorough=stats,
+            statistics=measured,
+            sha256=sha256,
+            modified=modified,
+            vocabularies=(),
+            likely_epsilon=likely_epsilon_of(snapshot) if snapshot is not None else None,
+        )
+        if report.wanted_tokens is None or verdict(report) is Verdict.LOST:
+            return report
+        return replace(report, vocabularies=vocabularies_beside(path, report.wanted_tokens))
+
+
+def _unread(facts: Facts) -> int:
+    return sum(region.length for region in facts.regions if region.kind == "unread")

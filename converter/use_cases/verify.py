@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple
 
 from converter.errors import ConversionError
-from converter.gguf_io.comparison import as_made_by_its_version, differences, read_made
+from converter.gguf_io.comparison import (
+    Difference,
+    Subject,
+    as_made_by_its_version,
+    compared,
+    count_compared,
+    read_made,
+)
 from converter.gguf_io.reader import Gguf
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts import adapter, inference, merged, trainer
@@ -18,17 +25,15 @@ from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
+from converter.use_cases.comparison import Comparison, counted
 from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
-from converter.use_cases.verify_folder import folder_differences, is_folder
-from converter.vocabulary import read_vocabulary
+from converter.use_cases.verify_folder import compare_folder, is_folder
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source
 
 Name = str | os.PathLike[str]
-
-MOST_DIFFERENCES = 100
-"""How many differences are told one by one; of one wrong option there are far fewer."""
 
 
 class _Expected(NamedTuple):
@@ -43,8 +48,18 @@ def verify(
 ) -> list[str]:
     """Return one line for each difference between a GGUF or folder and what its checkpoint becomes.
 
-    Of more than MOST_DIFFERENCES the last line gives the number of the others. Not compared are the
-    version of GGUF, the padding between the data, and the version of ggcp that made the file.
+    They are the lines of ``compare``, which see.
+    """
+    return compare(source, path, base=base, progress=progress).lines
+
+
+def compare(
+    source: Name, path: Name, *, base: Name | None = None, progress: Progress = silent
+) -> Comparison:
+    """Compare a GGUF, or a folder, with what its checkpoint becomes.
+
+    Not compared are the version of GGUF, the padding between the data, and the version of ggcp that
+    made the file.
 
     What the checkpoint does not hold is taken as the GGUF says: the epsilon of the RMS norms, the
     order of the reading trainer, the rows by which the moments were divided; for a model also the
@@ -56,7 +71,7 @@ def verify(
         ConversionError: a merged model is given without its base, or a base with something else.
     """
     if is_folder(path):
-        return _few(folder_differences(source, path, base, progress))
+        return compare_folder(source, path, base, progress)
     with contextlib.ExitStack() as stack:
         finished = read_made(stack.enter_context(Source.open(path)))
         opened = stack.enter_context(open_checkpoint(source))
@@ -75,17 +90,13 @@ def verify(
             expected = _to_resume(opened, finished)
         with progress("Verifying", expected.plan.length) as count:
             plan = as_made_by_its_version(expected.plan, finished)
-            found = _few(chain(expected.contradictions, differences(plan, finished, count)))
+            contradicting = (Difference(Subject.KEY, w) for w in expected.contradictions)
+            found = chain(contradicting, compared(plan, finished, count))
+            comparison = counted(found, count_compared(plan, finished))
         opened.source.check_unchanged()
         if base is not None:
             base_model.source.check_unchanged()
-    return found
-
-
-def _few(differences: Iterator[str]) -> list[str]:
-    found = list(islice(differences, MOST_DIFFERENCES))
-    more = sum(1 for _ in differences)
-    return [*found, f"and {more} more differences"] if more else found
+    return comparison
 
 
 def _require_base_where_merged(path: Name, finished: Gguf, base: Name | None) -> None:

@@ -12,6 +12,7 @@ from converter.disk.checking import digest, read_manifest, statuses
 from converter.disk.folder import Folder
 from converter.disk.manifest import MANIFEST, Listed, Manifest
 from converter.errors import ConversionError
+from converter.gguf_io.comparison import Difference, Subject
 from converter.gguf_io.reader import Gguf
 from converter.hf_io.comparison import content_differences, value_differences
 from converter.inputs import Opened, open_checkpoint
@@ -30,14 +31,18 @@ from converter.plan import FolderPlan, PlannedFile
 from converter.progress import Progress
 from converter.resume.decide import contradictions
 from converter.snapshot import Snapshot
+from converter.use_cases.comparison import Comparison, counted
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_folder import state_of, whole_model
 from converter.use_cases.export_options import Name
-from converter.vocabulary import read_vocabulary
+from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import FormatError, Source
 from ggcp_schema.language.errors import reason
 
 _VOCABULARY = "tokenizer.model"
+
+_SUBJECTS = {"model.safetensors": Subject.WEIGHTS, "optimizer.pt": Subject.OPTIMIZER}
+"""What the files with tensors are about."""
 
 
 def is_folder(path: Name) -> bool:
@@ -45,10 +50,8 @@ def is_folder(path: Name) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - unlike Path.is_dir it never raises
 
 
-def folder_differences(
-    source: Name, path: Name, base: Name | None, progress: Progress
-) -> Iterator[str]:
-    """Yield one line for each difference between a folder and what its checkpoint becomes.
+def compare_folder(source: Name, path: Name, base: Name | None, progress: Progress) -> Comparison:
+    """Compare a folder with what its checkpoint becomes.
 
     What the checkpoint does not hold is taken as ggcp.json says; a vocabulary that is not in the
     checkpoint as the folder's tokenizer.model.
@@ -84,10 +87,14 @@ def folder_differences(
             choices = replace(choices, tokenizer=_tokenizer(snapshot, folder, own=own))
         plan, contradicted = _expected(snapshot, choices)
         with progress("Verifying", plan.length) as count:
-            yield from chain(contradicted, _differences(plan, folder, manifest, found, count))
+            contradicting = (Difference(Subject.KEY, words) for words in contradicted)
+            different = chain(contradicting, _differences(plan, folder, manifest, found, count))
+            things = len(plan.choices) + len(plan.files) + len(plan.tensors)
+            comparison = counted(different, things)
         opened.source.check_unchanged()
         if model is not None:
             model.source.check_unchanged()
+    return comparison
 
 
 def _require_base_where_merged(path: Name, choices: Choices, base: Name | None) -> None:
@@ -136,17 +143,20 @@ def _differences(
     manifest: Manifest,
     found: set[str],
     progress: Callable[[int], object],
-) -> Iterator[str]:
+) -> Iterator[Difference]:
     names = {file.name for file in plan.files}
     planned = {**plan.choices, "version": manifest.choices.get("version")}
-    yield from (f"{MANIFEST}: {line}" for line in value_differences(planned, manifest.choices))
+    for line in value_differences(planned, manifest.choices):
+        yield Difference(Subject.KEY, f"{MANIFEST}: {line}")
     for name in sorted({*found, *manifest.files} - names - {MANIFEST}):
-        yield f"{name}: not expected"
+        yield Difference(Subject.MEMBER, f"{name}: not expected")
     for file in plan.files:
         if file.name not in found:
-            yield f"{file.name}: missing"
-        else:
-            yield from _file_differences(file, folder, manifest, progress)
+            yield Difference(Subject.MEMBER, f"{file.name}: missing")
+            continue
+        subject = _SUBJECTS.get(file.name, Subject.MEMBER)
+        for words in _file_differences(file, folder, manifest, progress):
+            yield Difference(subject, words)
 
 
 def _file_differences(

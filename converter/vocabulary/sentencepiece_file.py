@@ -7,11 +7,9 @@ pieces hold U+2581 for a space and ``<0xXX>`` for a byte already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from gguf import Keys, TokenType
 
-from converter.hf_io.protobuf import Model, Piece, WireType
+from converter.hf_io.protobuf import Model, Piece, fields
 from converter.vocabulary.model import (
     WHOLE,
     Vocabulary,
@@ -23,8 +21,6 @@ from ggcp_schema import FormatError, Source
 
 FIRST_BYTE = b"\n"
 """A model is a protocol buffer (``ModelProto``) that starts with field 1, its pieces."""
-
-_FIXED_SIZES: dict[int, int] = {WireType.FIXED64: 8, WireType.FIXED32: 4}
 
 
 def read(source: Source, token_count: int) -> Vocabulary:
@@ -64,7 +60,7 @@ def read(source: Source, token_count: int) -> Vocabulary:
         Keys.Tokenizer.UNK_ID: processor.unk_id(),
         Keys.Tokenizer.PAD_ID: processor.pad_id(),
     }
-    types = [_type(piece) for number, piece in _fields(model) if number == Model.PIECES]
+    types = [_type(piece) for number, piece in fields(model) if number == Model.PIECES]
     if len(types) != count:
         raise FormatError(
             offset=0,
@@ -83,47 +79,5 @@ def read(source: Source, token_count: int) -> Vocabulary:
 
 def _type(piece: int | bytes) -> TokenType:
     """Return what a piece is, NORMAL by default; the package does not tell USER_DEFINED ones."""
-    kind = dict(_fields(piece)).get(Piece.TYPE) if isinstance(piece, bytes) else None
+    kind = dict(fields(piece)).get(Piece.TYPE) if isinstance(piece, bytes) else None
     return TokenType(kind) if kind in list(TokenType) else TokenType.NORMAL
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each number and message in a protocol buffer parsed before.
-
-    Fields of fixed size are left out, whatever their number.
-    """
-    position = 0
-    while position < len(message):
-        start = position
-        key, position = _varint(message, position)
-        number, wire_type = key >> 3, key & 7
-        if wire_type == WireType.VARINT:
-            value, position = _varint(message, position)
-            yield number, value
-            continue
-        if wire_type == WireType.DELIMITED:
-            size, position = _varint(message, position)
-        elif wire_type in _FIXED_SIZES:
-            size = _FIXED_SIZES[wire_type]
-        else:
-            raise FormatError(
-                offset=start,
-                expected="fields of a SentencePiece model",
-                found=f"a field of wire type {wire_type}",
-                hint="the file is damaged; look for another copy of it",
-            )
-        if wire_type == WireType.DELIMITED:
-            yield number, message[position : position + size]
-        position += size
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """Return the number at ``position``, seven bits to a byte, and the position after it."""
-    value = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7

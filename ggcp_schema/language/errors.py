@@ -76,11 +76,16 @@ class FormatError(Exception):
         names = ("file", "path", "offset", "expected", "found", "hint")
         return partial(type(self), **{name: getattr(self, name) for name in names}), ()
 
-    def __str__(self) -> str:
+    @property
+    def statement(self) -> str:
+        """What is wrong and where, without what to do next."""
         if not self.expected:
-            return f"{printable(self.file or 'file')}: {self.found}; {self.hint}"
+            return f"{printable(self.file or 'file')}: {self.found}"
         where = self.path or "file"
         if self.offset is not None:
             where += f" at offset {self.offset:#x}"
         name = f"{printable(self.file)}: " if self.file else ""
-        return f"{name}{where}: expected {self.expected}, found {self.found}; {self.hint}"
+        return f"{name}{where}: expected {self.expected}, found {self.found}"
+
+    def __str__(self) -> str:
+        return f"{self.statement}; {self.hint}"

@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 20
 """How many bytes are held at once wherever data passes through Python."""
 
-_HINTS = {
-    errno.ENOENT: "check the name and the folder",
-    errno.EACCES: "ask for permission to read it, or copy it to a folder of your own",
-    errno.ENXIO: "a socket cannot be read; save the data to a file first",
-    errno.ELOOP: "the symbolic links lead in a circle; give the name of the file itself",
-    errno.EMFILE: "allow more open files, with ulimit -n",
-    errno.ENFILE: "close other programs; the system has no room for more open files",
+_WORDS = {
+    errno.ENOENT: ("no such file", "check the name and the folder"),
+    errno.ENOTDIR: ("no such file", "a part of the name is a file, not a folder: check the name"),
+    errno.EACCES: (
+        "no permission to read it",
+        "ask for it, or copy the file to a folder of your own",
+    ),
+    errno.ENXIO: ("this is a socket", "it cannot be read; save the data to a file first"),
+    errno.ELOOP: ("the symbolic links lead in a circle", "give the name of the file itself"),
+    errno.ENAMETOOLONG: ("no such file", "no file has so long a name: check the name"),
+    errno.EMFILE: ("too many files are open", "allow more, with ulimit -n"),
+    errno.ENFILE: ("the system has no room for more open files", "close other programs"),
 }
+"""What some of the system's errors mean where a file is opened, and what to do."""
 
 _KINDS = (
     (stat.S_ISDIR, "a folder", "give the name of a file in it"),
@@ -66,20 +72,17 @@ class Source(io.BufferedReader):
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(path, flags)
         except (OSError, ValueError) as error:
-            hint = _HINTS.get(getattr(error, "errno", None) or 0, "check the name of the file")
+            unknown = f"cannot be opened: {reason(error)}", "check the name of the file"
+            found, hint = _WORDS.get(getattr(error, "errno", None) or 0, unknown)
             if label == "-":
                 hint = "standard input is not supported; give the name of a file"
-            if isinstance(error, FileNotFoundError):
-                expected, found = "", "no such file"
-            else:
-                expected, found = "a file to read", reason(error)
-            raise FormatError(file=label, expected=expected, found=found, hint=hint) from error
+            raise FormatError(file=label, expected="", found=found, hint=hint) from error
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 kinds = (row[1:] for row in _KINDS if row[0](status.st_mode))
-                kind, hint = next(kinds, ("something else", "give the name of a file"))
-                raise FormatError(file=label, expected="a regular file", found=kind, hint=hint)
+                kind, hint = next(kinds, ("no regular file", "give the name of a file"))
+                raise FormatError(file=label, expected="", found=f"this is {kind}", hint=hint)
             source = cls(io.FileIO(descriptor, closefd=True), label, status.st_size)
             source._path = path
             return source

@@ -58,7 +58,7 @@ class Vector:
         return chain.from_iterable(self.parts)
 
 
-def slice_of(seed: int, vector: str, path: str, count: int, zeros: int = 0) -> Values:
+def slice_of(seed: int, vector: str, path: str, count: int, zeros: int) -> Values:
     """Return the part of a vector (or of the model) that belongs to the tensor at ``path``."""
     if vector == "model" or vector in _PARAMETERS:
         return Values(seed_of(seed, "model", path), count, -0.04, 0.04)

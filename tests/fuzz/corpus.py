@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import lzma
 import random
 import struct
 from collections.abc import Iterator
+
+from real_files import unpacked
 
 from fuzz import common
 from fuzz.common import ROOT
@@ -26,8 +27,7 @@ def real(beginning: tuple[str, ...] = ("v0", "v1", "ggc", "ggla", "pre")) -> Ite
     """The fixtures whose names begin so."""
     for path in sorted((ROOT / "fixtures").iterdir()):
         if path.name.startswith(beginning):
-            data = path.read_bytes()
-            yield lzma.decompress(data) if path.suffix == ".xz" else data
+            yield from (data for _, data in unpacked(path))
 
 
 def written(made: SyntheticFile) -> bytes:

@@ -25,10 +25,10 @@ from ggcp_schema import FormatError, parse
 SECOND = 1.0
 MOST_MEMORY = 8 << 20
 
-PIPE = "expected a regular file, found a pipe; standard input is not supported; save the data to a"
-DEVICE = "expected a regular file, found a device; standard input is not supported; give the name"
-FOLDER = "expected a regular file, found a folder; give the name of a file in it"
-CIRCLE = "found 'Too many levels of symbolic links'; the symbolic links lead in a circle; give the"
+PIPE = "this is a pipe; standard input is not supported; save the data to a"
+DEVICE = "this is a device; standard input is not supported; give the name"
+FOLDER = "this is a folder; give the name of a file in it"
+CIRCLE = ": the symbolic links lead in a circle; give the name of the file itself"
 
 
 def zeros(folder: Path) -> str:
@@ -114,7 +114,7 @@ def test_what_is_no_regular_file(
 
 def test_standard_input_is_not_supported(inputs: Path, folder: Path) -> None:
     data = (inputs / "in.bin").read_bytes()
-    for name, found in (("-", "no such file"), ("/dev/stdin", "found a pipe")):
+    for name, found in (("-", "no such file"), ("/dev/stdin", "this is a pipe")):
         done = subprocess.run(
             [*COMMAND, "convert", name, str(folder / "out")],
             input=data,

@@ -104,3 +104,39 @@ def test_the_writers_of_a_release() -> None:
         "train-text-from-scratch, llama.cpp from 2023-06-13 (e32089b2c) to 2023-08-28 (43033b7bb), "
         "or its branch from 2023-05-21 (42d9b4cfc) on"
     )
+
+
+@pytest.mark.parametrize(
+    ("date", "version_0", "version_1", "lora"),
+    [
+        ("2023-05-20", None, None, None),
+        ("2023-05-21", "1e-6", "1e-6", None),
+        ("2023-07-10", "1e-6", "1e-6", None),
+        ("2023-07-25", "1e-6", "1e-6", None),
+        ("2023-07-26", "5e-6", "1e-6", None),
+        ("2023-07-29", "5e-6", "5e-6", None),
+        ("2023-08-16", "5e-6", "5e-6", "5e-6"),
+        ("2023-08-21", "5e-6", "5e-6", "5e-6"),
+        ("2023-08-22", "1e-5", "5e-6", "5e-6"),
+        ("2023-08-24", "1e-5", "5e-6", "5e-6"),
+        ("2023-08-25", "1e-5", "1e-5", "5e-6"),
+        ("2023-08-28", "1e-5", "1e-5", "5e-6"),
+        ("2023-08-29", None, None, "5e-6"),
+        ("2023-08-30", None, None, None),
+        ("2026-01-01", None, None, None),
+    ],
+)
+def test_what_the_date_of_a_file_says_of_its_epsilon(
+    date: str, version_0: str | None, version_1: str | None, lora: str | None
+) -> None:
+    """Of the day of a change, a file is still the older trainer's."""
+    for layout, is_lora, expected in (
+        (Layout.VERSION_0, False, version_0),
+        (Layout.VERSION_1, False, version_1),
+        (Layout.VERSION_1_WITH_PARAMS, False, version_1),
+        (Layout.VERSION_1, True, lora),
+    ):
+        likely = history.likely_epsilon(date, layout, lora=is_lora)
+        assert (likely and likely.words) == expected, layout
+        if likely:
+            assert likely.sentence == f"dated {date}: probably --eps {expected}"

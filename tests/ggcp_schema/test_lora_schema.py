@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lora_bytes import BYTES, N_FF, RANKS, file_with_layers, recipes, tensors
+from members import changed
 from reference import checkpoint as reference
 
 import ggcp_schema
@@ -170,6 +171,12 @@ def test_the_bytes_written_by_hand_are_built_from_what_carries_information() -> 
         },
     }
     assert built(container) == BYTES
+
+
+def test_a_tensor_that_does_not_exist_needs_nothing() -> None:
+    assert built(changed(parsed(BYTES).container, "optimizer.state.past_loss_values", None)) == (
+        BYTES
+    )
 
 
 @pytest.mark.parametrize("n_mult_stored", [True, False])

@@ -90,5 +90,3 @@ def test_a_real_file_of_may_2023_has_names_cut_at_31_bytes(fixtures: Path) -> No
             b"layers.10.feed_forward.w3.weigh",
         ]
         assert layers[9].feed_forward.w1.name == b"layers.9.feed_forward.w1.weight"
-    with parse(fixtures / "ggcp_e32089b2c_28layers.bin") as found:
-        assert found.model.layers[27].feed_forward.w3.name_length == 32

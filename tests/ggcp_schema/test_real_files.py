@@ -8,17 +8,14 @@ from pathlib import Path
 import pytest
 from members import tensors, values
 from paths import FIXTURES
+from real_files import training_checkpoints
 from reference.checkpoint import Checkpoint as Reference
 from reference.checkpoint import read
 
 from ggcp_schema import build, parse
 from ggcp_schema.enums import Layout, OptimizerType
 
-COMPLETE = sorted(
-    path.name.removesuffix(".xz")
-    for path in FIXTURES.glob("v[01]*.bin*")
-    if "truncated" not in path.name
-)
+COMPLETE = training_checkpoints()
 every_file = pytest.mark.parametrize("name", COMPLETE)
 
 # fmt: off
@@ -182,7 +179,7 @@ def test_blocks_are_of_bounded_size_and_in_order(fixtures: Path) -> None:
 
 def test_a_decompressing_file_is_read_and_not_what_it_decompresses() -> None:
     """Its descriptor is that of the packed file."""
-    path = FIXTURES / "v1_lbfgs.bin.xz"
+    path = FIXTURES / "v0_lbfgs_patched.bin.xz"
     with lzma.open(path) as packed, parse(packed) as checkpoint:
         file = io.BytesIO()
         build(checkpoint, file)

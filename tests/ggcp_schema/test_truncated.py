@@ -138,7 +138,7 @@ def test_a_whole_file_has_no_error() -> None:
         assert "optimizer" in found.container
 
 
-@pytest.mark.parametrize("name", ["v0_adam_11layers.bin", "v1_lbfgs.bin"])
+@pytest.mark.parametrize("name", ["ggcp_42d9b4cfc_11layers.bin", "v1_lbfgs.bin"])
 def test_a_real_file_without_its_last_byte(name: str, fixtures: Path) -> None:
     data = (fixtures / name).read_bytes()
     assert str(error_of(data[:-1])) == (

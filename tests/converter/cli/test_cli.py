@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, ENVIRONMENT, run
-from gguf_bytes import expected
+from gguf_bytes import U32, expected
 from paths import FIXTURES
 from reference.checkpoint import read
 
@@ -99,6 +99,12 @@ def test_json(source: Path, folder: Path, right: bytes) -> None:
         "path": str(output),
         "tensors": 23,
         "bytes": len(right),
+        "assumptions": {
+            "epsilon": {"value": 1e-5, "basis": "assumed"},
+            "context_length": None,
+            "batch": None,
+            "order": None,
+        },
     }
 
 
@@ -154,7 +160,8 @@ class TestVerify:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == f"{output}: the same as {source}\n"
         assert run("verify", source, output, "--quiet").stdout == ""
-        wanted = {"same": True, "differences": []}
+        wanted = {"same": True, "compared": 25 + 23 + 3, "different": 0, "weights_identical": True}
+        wanted["differences"] = []
         assert json.loads(run("verify", source, output, "--json").stdout) == wanted
 
     def test_different(self, source: Path, folder: Path, right: bytes) -> None:
@@ -165,10 +172,46 @@ class TestVerify:
             f"{len(right) - 1:#x} of the file on"
         )
         done = run("verify", source, output)
-        assert (done.returncode, done.stdout, done.stderr) == (1, f"{output}: {line}\n", "")
+        head = "different: 1 of 51 things: weights identical, 1 tensor of the optimizer differs"
+        said = f"{output}: {head}\n  {line}\n"
+        assert (done.returncode, done.stdout, done.stderr) == (1, said, "")
         done = run("verify", source, output, "--json")
         assert done.returncode == 1
-        assert json.loads(done.stdout) == {"same": False, "differences": [line]}
+        assert json.loads(done.stdout) == {
+            "same": False,
+            "differences": [line],
+            "compared": 51,
+            "different": 1,
+            "weights_identical": True,
+        }
+
+    def test_the_first_five_and_the_rest(self, source: Path, folder: Path) -> None:
+        output = folder / "out.gguf"
+        changed = expected(read(source), __version__)
+        numbers = [key for key in changed.keys if key.type == U32]
+        lines = [f"  key {k.name}: expected {k.value}, found {k.value + 1}" for k in numbers]
+        for key in numbers:
+            key.value += 1
+        output.write_bytes(changed.to_bytes())
+        head = f"{output}: different: 15 of 51 things: weights identical, 15 keys differ"
+        done = run("verify", source, output)
+        assert (done.returncode, done.stderr) == (1, "")
+        more = "  and 10 more; --verbose shows them"
+        assert done.stdout.splitlines() == [head, *lines[:5], more]
+        done = run("verify", source, output, "--verbose")
+        assert done.stdout.splitlines() == [head, *lines]
+
+    def test_other_weights(self, source: Path, folder: Path) -> None:
+        output = folder / "out.gguf"
+        changed = expected(read(source), __version__)
+        first = changed.tensors[0]
+        first.data = first.data[:-1] + bytes([first.data[-1] ^ 1])
+        output.write_bytes(changed.to_bytes())
+        said = run("verify", source, output).stdout.splitlines()
+        assert said[0] == (
+            f"{output}: different: 1 of 51 things: not made from this checkpoint, or changed since"
+        )
+        assert not json.loads(run("verify", source, output, "--json").stdout)["weights_identical"]
 
     def test_damaged(self, source: Path, folder: Path, right: bytes) -> None:
         output = folder / "out.gguf"
@@ -182,27 +225,31 @@ class TestVerify:
         )
 
 
+SEE = "; see ggcp {} --help"
 USAGE = {
-    "": "the following arguments are required: COMMAND",
-    "convert": "name the checkpoint: ggcp convert IN OUT",
-    "convert IN": "name the file to write: ggcp convert IN OUT",
-    "-o OUT": "name the checkpoint: ggcp convert IN OUT",
-    "-i IN": "name the file to write: ggcp convert IN OUT",
-    "convert IN OUT -o OTHER": "output was given twice: 'OUT' and 'OTHER'",
-    "convert IN OUT -i OTHER": "input was given twice: 'IN' and 'OTHER'",
-    "convert IN OUT MORE": "unrecognized arguments: MORE",
-    "convert IN OUT --eps": "argument --eps: expected one argument",
-    "convert IN OUT --eps x": "argument --eps: expected a number such as 1e-5, found 'x'",
-    "convert IN OUT --eps 0": "argument --eps: expected a number such as 1e-5, found '0'",
-    "convert IN OUT --eps nan": "argument --eps: expected a number such as 1e-5, found 'nan'",
-    "convert IN OUT --eps -1": "argument --eps: expected a number such as 1e-5, found '-1'",
+    "convert": "name the checkpoint: ggcp convert IN OUT" + SEE,
+    "convert IN": "name the file to write: ggcp convert IN OUT" + SEE,
+    "-o OUT": "name the checkpoint: ggcp convert IN OUT" + SEE,
+    "-i IN": "name the file to write: ggcp convert IN OUT" + SEE,
+    "convert IN OUT -o OTHER": "output was given twice: 'OUT' and 'OTHER'" + SEE,
+    "convert IN OUT -i OTHER": "input was given twice: 'IN' and 'OTHER'" + SEE,
+    "convert IN OUT MORE": "one name too many: MORE; put a name with spaces in quotes",
+    "convert IN OUT --eps": "argument --eps: expected one argument" + SEE,
+    "convert IN OUT --eps x": "argument --eps: expected a number such as 1e-5, found 'x'" + SEE,
+    "convert IN OUT --eps 0": "argument --eps: expected a number such as 1e-5, found '0'" + SEE,
+    "convert IN OUT --eps 1": "argument --eps: expected a number such as 1e-5, found '1'" + SEE,
+    "convert IN OUT --eps nan": "argument --eps: expected a number such as 1e-5, found 'nan'" + SEE,
+    "convert IN OUT --eps -1": "argument --eps: expected a number such as 1e-5, found '-1'" + SEE,
     "convert IN OUT --quiet --verbose": "argument --verbose/-v: not allowed with argument "
-    "--quiet/-q",
-    "verify IN": "the following arguments are required: OUT",
+    "--quiet/-q" + SEE,
+    "verify IN": "the following arguments are required: OUT" + SEE,
     "synth OUT --n-head -1": "argument --n-head: expected a whole number from 0 to 4294967295, "
-    "found '-1'",
+    "found '-1'" + SEE,
+    "synth OUT --past -1": "argument --past: expected a whole number from 0 to 2147483647, "
+    "found '-1'" + SEE,
     "synth OUT --lbfgs-m 0": "argument --lbfgs-m: expected a whole number from 1 to 2147483647, "
-    "found '0'",
+    "found '0'" + SEE,
+    "synth OUT --rank 2": "--rank only goes with --lora" + SEE,
 }
 
 
@@ -210,16 +257,11 @@ USAGE = {
 def test_usage_error(arguments: str, folder: Path) -> None:
     done = run(*arguments.split(), cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: ggcp ")
-    last = done.stderr.splitlines()[-1]
-    assert last.split(": error: ")[1] == USAGE[arguments]
+    word = arguments.split()[0] if not arguments.startswith("-") else "convert"
+    usage, last = done.stderr.splitlines()
+    assert usage.startswith(f"usage: ggcp {word} ")
+    assert last == f"ggcp {word}: error: {USAGE[arguments].format(word)}"
     assert list(folder.iterdir()) == []
-
-
-def test_unknown_command() -> None:
-    done = run("in.bin", "out.gguf")
-    assert done.returncode == 2
-    assert "invalid choice: 'in.bin' (choose from " in done.stderr
 
 
 def test_error_is_one_line(fixtures: Path, folder: Path) -> None:

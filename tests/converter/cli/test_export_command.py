@@ -37,7 +37,8 @@ def test_in_one_line(checkpoint: Path, folder: Path) -> None:
     length = path.stat().st_size
     assert result.returncode == 0
     assert result.stdout == f"{path}: 21 tensors, {length} bytes\n"
-    assert result.stderr == CONTEXT_LENGTH + EPSILON
+    try_it = f'ggcp: Try it: llama-completion -m {path} -p "Once upon a time" -n 32\n'
+    assert result.stderr == CONTEXT_LENGTH + EPSILON + try_it
     assert read(path) == expected_model(
         reference.read(checkpoint), "v0_adam_one", version=__version__, context_length=16
     )
@@ -100,7 +101,7 @@ def test_dry_run(checkpoint: Path, folder: Path) -> None:
         (("--vocab", "v", "-c", "0"), "expected a whole number from 1 to 4294967295, found '0'"),
         (("--vocab", "v", "-c", "4294967296"), "found '4294967296'"),
         (("--vocab", "v", "--eps", "0"), "expected a number such as 1e-5, found '0'"),
-        (("--vocab", "v", "--outtype", "q4_0"), "invalid choice: 'q4_0'"),
+        (("--vocab", "v", "--outtype", "q4_0"), "llama-quantize OUT SMALLER.gguf q4_0"),
     ],
 )
 def test_usage(arguments: tuple[str, ...], complaint: str, checkpoint: Path, folder: Path) -> None:

@@ -130,4 +130,5 @@ def test_a_line_of_each_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert any(line.startswith(row) and line.endswith(shown) for line in captured.out.split("\n"))
     with pytest.raises(SystemExit):
         cli.main(["convert", "a", "b", HOSTILE])
-    assert capsys.readouterr().err.endswith(f"ggcp: error: unrecognized arguments: {shown}\n")
+    wanted = f"error: one name too many: {shown}; put a name with spaces in quotes\n"
+    assert capsys.readouterr().err.endswith(f"ggcp convert: {wanted}")

@@ -49,7 +49,8 @@ def usage_error(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> s
     with pytest.raises(SystemExit) as caught:
         run(*arguments)
     assert caught.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1].partition("error: ")[2]
+    message = capsys.readouterr().err.splitlines()[-1].partition("error: ")[2]
+    return message.rpartition("; see ggcp ")[0]
 
 
 # convert, verify
@@ -106,7 +107,10 @@ def test_a_merged_model(
 ) -> None:
     output = folder / "merged.gguf"
     assert run("export", source, output, "--merge", base, "--verify") == 0
-    assert capsys.readouterr() == (f"{output}: 21 tensors, {output.stat().st_size} bytes\n", "")
+    assert capsys.readouterr() == (
+        f"{output}: 21 tensors, {output.stat().st_size} bytes\n",
+        f'ggcp: Try it: llama-completion -m {output} -p "Once upon a time" -n 32\n',
+    )
     assert run("verify", source, output, "--merge", base, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"same": True, "differences": []}
 
@@ -177,7 +181,9 @@ def test_a_training_checkpoint_still_needs_its_vocabulary(
     fixtures: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert usage_error(capsys, "export", fixtures / "v1_adam_one.bin", folder / "out.gguf") == (
-        "the following arguments are required: --vocab"
+        "the following arguments are required: --vocab, a file with the 300 tokens that the model "
+        f"was trained with; found {fixtures}/vocab300.gguf (and 3 more) with 300 tokens: if the "
+        f"model was trained with it, add --vocab {fixtures}/vocab300.gguf"
     )
 
 

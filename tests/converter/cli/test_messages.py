@@ -12,9 +12,14 @@ from command import ENVIRONMENT, ROOT
 pytest.importorskip("sentencepiece")
 
 GOLDEN = ROOT / "tests" / "golden" / "messages.txt"
-MADE = re.compile(r"(ggcp: |\w+Error: ).*(expected .*, found .*|: no such file); .*")
+MADE = re.compile(r"(ggcp: |\w+Error: ).*expected .*, found .*; .*")
+PLAIN = re.compile(
+    r"ggcp: [^;]+: (no such .*|this is .*|the .*|a part .*|your share .*|no permission .*"
+    r"|too many .*|another program .*|cannot be written: '.*'); .*"
+)
+"""Of what stands against opening or writing a file: what there is says it all."""
 USAGE = re.compile(r"ggcp( \w+)?: error: .*")
-DIFFERENCE = re.compile(r"m/\S+: (key|tensor|the file).*")
+DIFFERENCE = re.compile(r"m/\S+: different: \d+ of \d+ things: .*")
 """Of ``verify``, which says what differs and nothing else."""
 
 
@@ -41,9 +46,9 @@ def test_each_says_what_was_expected_what_was_found_and_what_to_do() -> None:
     assert len(parts) > 200
     for part in parts:
         line, message = part.split("\n")[:2]
-        known = [kind for kind in (MADE, USAGE, DIFFERENCE) if kind.fullmatch(message)]
+        known = [kind for kind in (MADE, PLAIN, USAGE, DIFFERENCE) if kind.fullmatch(message)]
         assert known, part
-        if known == [MADE] and line.startswith("$") and "synth" not in line:
+        if known[0] in (MADE, PLAIN) and line.startswith("$") and "synth" not in line:
             name = message.removeprefix("ggcp: ").partition(": ")[0]
             assert name in line, part
 

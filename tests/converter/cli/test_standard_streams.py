@@ -138,8 +138,7 @@ def test_a_limit_on_open_files(inputs: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert str(caught.value) == (
-        f"{inputs}/out: file: expected a file to read, found 'Too many open files'; "
-        "allow more open files, with ulimit -n"
+        f"{inputs}/out: too many files are open; allow more, with ulimit -n"
     )
 
 

@@ -182,8 +182,8 @@ def test_target_that_cannot_be_written(
     with pytest.raises(ConversionError) as caught:
         convert(source, folder / "out.gguf")
     assert str(caught.value) == (
-        f"{folder / 'out.gguf'}: expected a file that can be written, found 'Input/output error'; "
-        "the disk cannot write; write to another one"
+        f"{folder / 'out.gguf'}: cannot be written: 'Input/output error'; "
+        "write to another folder or disk"
     )
     assert list(folder.iterdir()) == []
 

@@ -102,8 +102,7 @@ def test_a_disk_that_is_full(
     with pytest.raises(ConversionError) as caught:
         convert(source, folder / "out.gguf", writing=Writing(sync=False))
     assert str(caught.value) == (
-        f"{folder / 'out.gguf'}: expected a file that can be written, found 'No space left on "
-        "device'; make room on the disk, or write to another one"
+        f"{folder / 'out.gguf'}: the disk is full; make room on it, or write to another one"
     )
     assert list(folder.iterdir()) == []
 

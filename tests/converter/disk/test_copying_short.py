@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import failing
+from faults import failing, said
 from gguf_bytes import expected
 from reference.checkpoint import read
 
@@ -78,7 +78,7 @@ def test_no_room_is_noticed_before_anything_is_copied(
     monkeypatch.setattr(os, "posix_fallocate", failing(number))
     with pytest.raises(ConversionError) as caught:
         convert(source, folder / "out.gguf", writing=Writing(sync=False))
-    assert f"found '{os.strerror(number)}'; " in str(caught.value)
+    assert f"{said(number)}; " in str(caught.value)
     assert copied == []
     assert list(folder.iterdir()) == []
 

@@ -11,6 +11,7 @@ from fuzz import corpus
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, ReaderField
 from lora_models import case_of
 from paths import FIXTURES
+from real_files import names, training_checkpoints
 from tiny_files import WRITING, perform, write_inputs
 from vocabulary_files import gguf
 
@@ -19,7 +20,7 @@ from converter.plan import Metadata
 from ggcp_schema import Source
 from ggcp_schema.language.texts import Texts
 
-CHECKPOINTS = sorted(path.name.removesuffix(".xz") for path in FIXTURES.glob("v*_*.bin*"))
+CHECKPOINTS = training_checkpoints(cut=True)
 TRUNCATED = "v0_lbfgs_truncated_master43033b7bb.bin"
 LORA = "ggcl_v1_adam_1a5f0a30e.bin"
 
@@ -70,11 +71,9 @@ def same_value(metadata: Metadata, field: ReaderField) -> None:
         assert np.array([value], numbers.dtype).tobytes() == numbers.tobytes()
 
 
-def test_fixtures() -> None:
-    files = list(FIXTURES.glob("*.gguf"))
-    assert files
-    for path in files:
-        agree(path)
+@pytest.mark.parametrize("name", names(ending=".gguf"))
+def test_fixtures(name: str, fixtures: Path) -> None:
+    agree(fixtures / name)
 
 
 def test_vocabularies_and_models_of_every_type(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_a_llama_vocabulary_takes_a_second() -> None:
     texts += [a + b for a in texts[26:] for b in texts[26:] if a < b][:31_000]
     tokens = [(text.encode(), -float(n), NORMAL) for n, text in enumerate(texts)]
     keys = llama_keys(*THREE, *BYTES, *tokens, (b"ab" * (1 << 23), -1e6, NORMAL))
-    started = time.perf_counter()
+    started = time.process_time()
     files = tokenizer_files(keys)
-    assert time.perf_counter() - started < 10  # on a busy machine
+    assert time.process_time() - started < 10
     assert len(json.loads(files["tokenizer.json"])["model"]["merges"]) == 26 * 26 + 31_000

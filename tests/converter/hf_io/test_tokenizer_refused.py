@@ -178,10 +178,10 @@ def test_each_token_one_longer_than_the_one_before() -> None:
     """Fifty million ways to merge; each of the tokens is the beginning of the next."""
     stairs = [(b"a" * length, -float(length), NORMAL) for length in range(1, 10_000)]
     keys = llama_keys(*THREE, *stairs)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConversionError) as caught:
         tokenizer_files(keys)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     assert caught.value.expected.startswith("tokens of a few characters, as a vocabulary has (tok")
     assert caught.value.found == "too many ways to merge them"
 
@@ -189,8 +189,8 @@ def test_each_token_one_longer_than_the_one_before() -> None:
 def test_the_same_where_nothing_is_merged() -> None:
     stairs = [(b"a" + b"b" * (n - 1) + b"c", -float(n), NORMAL) for n in range(1, 10_000)]
     keys = llama_keys(*THREE, A, B, C, *stairs)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConversionError) as caught:
         tokenizer_files(keys)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     assert caught.value.found == "too many ways to merge them"

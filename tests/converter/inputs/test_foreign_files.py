@@ -119,6 +119,12 @@ def zipped(name: str) -> bytes:
             id="whisper",
         ),
         pytest.param(
+            struct.pack("<3I", 0x67676D6C, 300, 4096),
+            "a LLaMA model file (ggml) with 300 tokens",
+            MODEL,
+            id="ggml cut behind its count",
+        ),
+        pytest.param(
             struct.pack("<2I", 0x67676D6C, 7),
             "a LLaMA model file (ggml)",
             MODEL,
@@ -252,6 +258,12 @@ def zipped(name: str) -> bytes:
             r"'\x89PNG'",
             GIVE,
             id="unknown",
+        ),
+        pytest.param(
+            struct.pack("<Q", 3) + b"{}",  # safetensors say how long their head is
+            r"'\x03\x00\x00\x00'",
+            GIVE,
+            id="safetensors whose head is longer than the file",
         ),
         pytest.param(
             b"\n\x1b[31m",

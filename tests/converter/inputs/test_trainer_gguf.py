@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import struct
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from gguf_bytes import (
     Tensor,
     read,
 )
+from reference import checkpoint as reference
 from reference import llama, llama_cpp
+from resumed import REAL, resumed
 
 from converter import ConversionError, ResumeWith, Writing, convert, export, inspect, verify
 from converter.report.json import as_json
@@ -33,9 +36,10 @@ from ggcp_schema import FormatError
 from ggcp_schema.order import Order
 
 DAMAGED = "the file is damaged, or none that a trainer of llama.cpp wrote; look for another copy"
-TRAINING = ("chk_aug23_rope.gguf", "chk_oct23_adam_c8_nockpt.gguf")
-LORA = ("chk_jul24_lora_ranks.gguf", "chk_oct23_lora_nockpt.gguf")
+TRAINING = ("chk_aug23_rope.gguf", "chk_oct23_adam_c8_nockpt.gguf", "v1_lbfgs.gguf")
+LORA = ("chk_jul24_lora_ranks.gguf", "chk_oct23_lora_nockpt.gguf", "ggcl_0564f4ed1.gguf")
 MODEL = "model_aug23_lbfgs.gguf"
+TWINS = ("v1_adam_one", "v1_adam_one_noflash", "v1_adam_past3", "v1_lbfgs")
 QUICK = Writing(sync=False, verify=True)
 NO_ID = 2**32 - 1
 
@@ -45,8 +49,11 @@ def value(gguf: Gguf, name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", [*TRAINING, MODEL])
-def test_an_exported_model(name: str, fixtures: Path, tmp_path: Path) -> None:
+def test_an_exported_model(
+    name: str, fixtures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The weights to the byte, in their order; what inference needs, nothing of the training."""
+    caplog.set_level(logging.INFO, "ggcp")
     source, path = read(fixtures / name), tmp_path / "model.gguf"
     export(fixtures / name, path, ExportOptions(), writing=QUICK)
     made = read(path)
@@ -65,6 +72,14 @@ def test_an_exported_model(name: str, fixtures: Path, tmp_path: Path) -> None:
     )
     assert value(made, "llama.vocab_size") == 300
     assert verify(fixtures / name, path) == []
+    said = [message for message in caplog.messages if message.startswith("context length")]
+    # Of the others nothing was counted, or 192 tokens in 26 samples.
+    assert (
+        said
+        == ["context length 16: 640 tokens / 40 samples of the training (-c for another)"][
+            : name == TRAINING[0]
+        ]
+    )
 
 
 def test_a_rope_of_another_base_and_scale(
@@ -84,7 +99,12 @@ def test_a_rope_of_another_base_and_scale(
 
 @pytest.mark.parametrize(
     ("name", "base", "scale", "epsilon"),
-    [(TRAINING[0], 20000, 0.5, 1e-6), (TRAINING[1], 10000, 1, 1e-5), (MODEL, 10000, 1, 1e-5)],
+    [
+        (TRAINING[0], 20000, 0.5, 1e-6),
+        (TRAINING[1], 10000, 1, 1e-5),
+        (TRAINING[2], 10000, 1, 1e-5),
+        (MODEL, 10000, 1, 1e-5),
+    ],
 )
 def test_llama_cpp_says_what_float64_says(
     name: str, base: float, scale: float, epsilon: float, fixtures: Path, tmp_path: Path
@@ -165,6 +185,19 @@ def test_what_a_trainer_wrote_is_never_scaled(fixtures: Path, tmp_path: Path) ->
     assert value(after, "ggcp.gradient_rows") == 1
 
 
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("target", Order)
+def test_vectors_in_another_order(twin: str, target: Order, fixtures: Path, tmp_path: Path) -> None:
+    """The trainer before wrote the same run, in which an independent reader knows every vector."""
+    source, path = fixtures / f"{twin}.gguf", tmp_path / "reordered.gguf"
+    convert(source, path, resume_with=ResumeWith(target), writing=QUICK)
+    stored = reference.read(fixtures / f"{twin}.bin")
+    wanted = resumed(stored, REAL[f"{twin}.bin"][0], target.value, 1)
+    assert read(path).tensors == wanted.tensors
+    assert value(read(path), "ggcp.stored_parameter_order") == REAL[f"{twin}.bin"][0]
+    assert verify(source, path) == []
+
+
 def tensor(gguf: Gguf, name: str) -> Tensor:
     (found,) = (t for t in gguf.tensors if t.name == name)
     return found
@@ -190,27 +223,49 @@ def test_an_adapter(name: str, fixtures: Path, tmp_path: Path) -> None:
     assert verify(fixtures / name, path) == []
 
 
+AUGUST = "llama.cpp from 2023-08-28 (44c117f41) to 2023-09-28"
+OCTOBER = "llama.cpp from 2023-09-28 (0e76a8992) to 2023-10-20"
+
 # fmt: off
 SAID: dict[str, dict[str, Any]] = {
     TRAINING[0]: {
         "kind": "training", "training": [20, 40, 640], "context_length": 16,
-        "parameter_count": 12976, "best_loss": 5.7, "order": ["flash"]},
+        "parameter_count": 12976, "best_loss": 5.7, "order": ["flash"],
+        "words": "training checkpoint (GGUF)",
+        "written_by": f"train-text-from-scratch, {AUGUST}"},
     TRAINING[1]: {
         "kind": "training", "training": [12, 26, 192], "context_length": 8,
-        "parameter_count": 19696, "best_loss": 5.699511528015137, "order": None},
+        "parameter_count": 19696, "best_loss": 5.699511528015137, "order": None,
+        "words": "training checkpoint (GGUF)",
+        "written_by": f"train-text-from-scratch, {OCTOBER}"},
     LORA[0]: {
         "kind": "lora", "training": [12, 26, 768], "context_length": 32, "parameter_count": 7011,
-        "best_loss": 6.210315704345703, "order": None},
+        "best_loss": 6.210315704345703, "order": None,
+        "words": "LoRA finetune checkpoint (GGUF)",
+        "written_by": "finetune, llama.cpp from 2023-10-20 (8cf19d60d) to July 2024"},
+    TRAINING[2]: {
+        "kind": "training", "training": [0, 8, 128], "context_length": 16,
+        "parameter_count": 12976, "best_loss": 5.70418643951416, "order": ["flash"],
+        "words": "training checkpoint (GGUF)", "written_by": f"train-text-from-scratch, {AUGUST}"},
+    LORA[2]: {
+        "kind": "lora", "training": [4, 8, 128], "context_length": 16, "parameter_count": 5173,
+        "best_loss": 5.902493953704834, "order": ["flash"],
+        "words": "LoRA finetune checkpoint (GGUF)",
+        "written_by": "finetune, llama.cpp from 2023-08-29 (0564f4ed1) to 2023-09-28"},
     MODEL: {
         "kind": "model", "training": [], "context_length": 16, "parameter_count": 12976,
-        "best_loss": None, "order": None},
+        "best_loss": None, "order": None,
+        "words": "model of a trainer (GGUF)",
+        "written_by": f"train-text-from-scratch, {AUGUST}"},
 }
 # fmt: on
 
 
 @pytest.mark.parametrize("name", SAID)
 def test_what_inspect_says(name: str, fixtures: Path) -> None:
-    said, found = SAID[name], as_json(inspect(fixtures / name))
+    report = inspect(fixtures / name)
+    said, found = SAID[name], as_json(report)
+    assert (report.kind, report.written_by) == (said["words"], said["written_by"])
     assert (found["format"], found["complete"], found["error"]) == (1, True, None)
     assert found["kind"] == said["kind"]
     assert list(found["training"].values()) == said["training"]
@@ -222,14 +277,30 @@ def test_what_inspect_says(name: str, fixtures: Path) -> None:
     if said["best_loss"] is None:
         assert found["optimizer"] is None
     else:
-        loss = value(source, "optimizer.adam.best_loss")
+        loss = value(source, f"optimizer.{value(source, 'optimizer.type')}.best_loss")
         assert found["optimizer"]["state"]["best_loss"] == loss
+        assert found["optimizer"]["counters"]["approx_hessian_count"] == 0  # these are of Adam
         assert loss == pytest.approx(said["best_loss"], abs=0.1)
     if said["order"] is not None:
         assert found["parameter_order"]["candidates"] == said["order"]
     commands = [step["command"] for step in found["next"]]
     assert commands
     assert not [command for command in commands if "--vocab" in command]
+
+
+def test_the_line_search_of_lbfgs(fixtures: Path) -> None:
+    """The trainer itself left the count of iterations at 0."""
+    report = as_json(inspect(fixtures / TRAINING[2]))
+    assert report["optimizer"]["type"] == "lbfgs"
+    assert report["optimizer"]["counters"]["iteration_count"] == 0
+    assert report["optimizer"]["state"] == {
+        "best_loss": np.float32(5.7041864),
+        "line_search_step": 1,
+        "line_search_j": 4,
+        "line_search_k": 5,
+        "line_search_end": 4,
+        "no_improvement_count": 0,
+    }
 
 
 def test_the_page_and_the_text(fixtures: Path, tmp_path: Path) -> None:
@@ -397,10 +468,13 @@ def test_bytes_behind_the_data_are_refused(fixtures: Path, tmp_path: Path, folde
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "last"), [(TRAINING[0], "adam.second_moments"), (TRAINING[2], "lbfgs.memory_y")]
+)
 def test_an_optimizer_that_is_cut_can_be_rescued(
-    fixtures: Path, tmp_path: Path, folder: Path
+    name: str, last: str, fixtures: Path, tmp_path: Path, folder: Path
 ) -> None:
-    whole = (fixtures / TRAINING[0]).read_bytes()
+    whole = (fixtures / name).read_bytes()
     path = tmp_path / "cut.gguf"
     path.write_bytes(whole[:-4])
     for action in (
@@ -409,12 +483,14 @@ def test_an_optimizer_that_is_cut_can_be_rescued(
     ):
         with pytest.raises(FormatError) as caught:
             action()
-        assert caught.value.path == "tensor optimizer.adam.second_moments"
+        assert caught.value.path == f"tensor optimizer.{last}"
     assert "the model in front of it is whole, and --rescue exports it" in caught.value.hint
     assert list(folder.iterdir()) == []
     export(path, folder / "out.gguf", ExportOptions(rescue=True), writing=QUICK)
     weights = [t for t in read(whole).tensors if not t.name.startswith("optimizer.")]
-    assert read(folder / "out.gguf").tensors == weights
+    made = read(folder / "out.gguf")
+    assert made.tensors == weights
+    assert value(made, "ggcp.missing_values") == 0
     assert verify(path, folder / "out.gguf") == []
 
 
@@ -479,6 +555,37 @@ def test_a_list_for_a_version_is_no_crash(fixtures: Path, tmp_path: Path) -> Non
     assert json.loads(run("inspect", tmp_path / "odd.gguf", "--json").stdout)["complete"]
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "summed"),
+    [
+        ("v0_adam_one.bin", None, True),
+        ("v0_adam_one.bin", Order.FLASH, False),
+        ("v0_lbfgs_patched.bin", None, False),  # there are no moments
+        ("v1_adam_one.bin", None, False),
+    ],
+)
+def test_moments_of_summed_gradients_are_told(
+    name: str, target: Order | None, summed: bool, fixtures: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "made.gguf"
+    resume_with = None if target is None else ResumeWith(target, batch=2)
+    convert(fixtures / name, path, resume_with=resume_with, writing=QUICK)
+    notes = [note for note in as_json(inspect(path))["notes"] if "summed over a batch" in note]
+    assert len(notes) == summed
+
+
+def test_rows_that_nothing_can_be_divided_by(fixtures: Path, tmp_path: Path) -> None:
+    first, odd, last = (tmp_path / f"{name}.gguf" for name in ("first", "odd", "last"))
+    to_flash = ResumeWith(Order.FLASH, batch=2)
+    convert(fixtures / "v0_adam_one.bin", first, resume_with=to_flash, writing=QUICK)
+    gguf = read(first)
+    gguf.key("ggcp.gradient_rows").value = 0
+    odd.write_bytes(gguf.to_bytes())
+    convert(odd, last, resume_with=ResumeWith(Order.PLAIN, Order.FLASH), writing=QUICK)
+    assert value(read(last), "ggcp.gradient_rows") == 1
+    assert verify(odd, last) == []
+
+
 def test_rows_by_which_moments_were_divided_are_not_forgotten(
     fixtures: Path, tmp_path: Path
 ) -> None:
@@ -488,6 +595,9 @@ def test_rows_by_which_moments_were_divided_are_not_forgotten(
     convert(fixtures / "v0_adam_one.bin", first, resume_with=to_flash, writing=QUICK)
     convert(first, second, writing=QUICK)
     convert(first, third, resume_with=to_plain, writing=QUICK)
+    report = inspect(first)
+    assert report.kind == "training checkpoint (GGUF)"
+    assert report.written_by == "ggcp, from a checkpoint before GGUF"
     assert value(read(first), "ggcp.gradient_rows") == 32
     assert read(second).tensors == read(first).tensors
     for path in (second, third):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from converter.numeric import delta as lora_delta
-from converter.numeric.delta import Delta
+from converter.numeric.delta import Delta, transposed
 from ggcp_schema import Source, Span
 
 
@@ -46,3 +48,24 @@ def test_rows_are_those_of_the_outputs() -> None:
     assert (found.rank, found.inputs, found.outputs) == (2, 2, 3)
     assert found.rows(1, 2).tolist() == [[10, 20], [-9, -18]]
     assert found.largest() == 20
+
+
+def peak_of(work: Callable[[], object], result: object) -> int:
+    tracemalloc.start()
+    try:
+        assert work() == result
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_that_of_blocks() -> None:
+    """Δ has 16,777,216 elements, 128 MiB in float64, of which 8 MiB are summed at once."""
+    large = delta(np.ones((2048, 2)), np.ones((8192, 2)))
+    assert peak_of(large.largest, 2.0) < 32 << 20
+
+
+def test_memory_of_a_transposed_matrix_is_that_of_blocks() -> None:
+    """A has 16,777,216 elements, 64 MiB as stored, of which 4 MiB are turned at once."""
+    a = delta(np.ones((8192, 2048)), np.ones((1, 2048))).a
+    assert peak_of(lambda: sum(map(len, transposed(a))), 2048) < 32 << 20

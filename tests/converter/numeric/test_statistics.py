@@ -114,8 +114,8 @@ def test_any_numbers(parts: list[list[float]], magnitudes: bool) -> None:
 )
 @settings(deadline=None, max_examples=300)
 def test_bins_of_integers(parts: list[list[int]]) -> None:
-    """The first block makes 128 bins of width 1, from 0 on: all later edges are integers too."""
-    parts = [[0, 127], *parts]
+    """The first block makes 1,920 bins of width 1, from 0 on: all later edges are integers too."""
+    parts = [[0, 1919], *parts]
     found = measured(*parts).histogram
     assert found is not None
     assert found.scale == "linear"
@@ -160,8 +160,8 @@ def test_magnitudes_of_blocks_of_any_length(size: int) -> None:
 
 def test_whole_bins_of_large_blocks() -> None:
     random = np.random.default_rng(1)
-    parts = [np.array([0, 127])]  # bins of width 1
-    parts += [random.integers(-span, span, BLOCK - odd) for span, odd in ((9, 0), (700, 1))]
+    parts = [np.array([0, 1919])]  # bins of width 1
+    parts += [random.integers(-span, span, BLOCK - odd) for span, odd in ((9, 0), (7000, 1))]
     found = measured(*parts).histogram
     assert found is not None
     places = (np.concatenate(parts) - int(found.low)) // int(found.width)
@@ -169,9 +169,9 @@ def test_whole_bins_of_large_blocks() -> None:
 
 
 def test_a_distance_that_is_rounded_up_to_the_end_of_the_last_bin() -> None:
-    """From -1 to -2**-60 it is 1 in float64: 128 widths of 1/128, as far as the bins reach."""
-    found = measured([-1, -1 / 128], [-(2.0**-60)]).histogram
-    assert found == Histogram("linear", -1.0, 3 / 128, (1, *[0] * 41, 2))
+    """From -15 to -2**-60 it is 15 in float64: 1,920 widths of 1/128, as far as the bins reach."""
+    found = measured([-15, -1 / 128], [-(2.0**-60)]).histogram
+    assert found == Histogram("linear", -15.0, 40 / 128, (1, *[0] * 46, 2))
 
 
 def mixed(size: int) -> npt.NDArray[np.float32]:

@@ -1,25 +1,54 @@
-"""Bins that are put together so that there are at most 48, in numbers worked out by hand."""
+"""Bins that are put together, in numbers worked out by hand: at most 48, as full at both ends."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from converter.numeric.statistics import Histogram, measure
+from converter.numeric.statistics import Histogram, Statistics, measure
 from ggcp_schema import Source, Span
+
+BLOCK = 1 << 18
+FIRST = np.resize(np.arange(1920), BLOCK)  # 1,920 bins, 1 wide
+PASSES, REST = divmod(BLOCK, 1920)
+
+
+def measured(*blocks: npt.NDArray[Any]) -> Statistics:
+    """Measure blocks of a mebibyte, the last of which may be shorter."""
+    data = b"".join(block.astype("<f4").tobytes() for block in blocks)
+    with Source.over(io.BytesIO(data)) as source:
+        span = Span(source, 0, len(data), (len(data) // 4,))
+        return measure(span, magnitudes=False, progress=lambda _count: None)
+
+
+def counts(low: int, width: int, bins: int, top: int) -> tuple[int, ...]:
+    """How many values are in each bin of ``FIRST`` and of the integers from 0 to ``top``."""
+    values = [PASSES * (v < 1920) + (v < REST) + 1 for v in range(top + 1)]
+    every = dict(enumerate(values))
+    edges = range(low, low + width * bins, width)
+    return tuple(sum(every.get(v, 0) for v in range(edge, edge + width)) for edge in edges)
 
 
 def test_as_many_bins_as_there_may_be() -> None:
-    # A block of 1 MiB with 0 to 127: 128 bins, 1 wide. Then 0 to 191: 96 bins, 2 wide, and as 48
-    # are the most, always two of them together.
-    first = np.tile(np.arange(128, dtype="<f4"), 2048)
-    second = np.tile(np.arange(192, dtype="<f4"), 1000)
-    assert first.nbytes == 1 << 20
-    data = first.tobytes() + second.tobytes()
-    with Source.over(io.BytesIO(data)) as source:
-        span = Span(source, 0, len(data), (len(data) // 4,))
-        found = measure(span, magnitudes=False, progress=lambda _count: None)
-    counts = (4 * 2048 + 4 * 1000,) * 32 + (4 * 1000,) * 16
-    assert found.histogram == Histogram("linear", 0.0, 4.0, counts)
-    assert (found.minimum, found.maximum, found.zeros) == (0.0, 191.0, 3048)
+    """Of 1,920 bins always 40 are put together."""
+    found = measured(np.tile(np.arange(1920), 3))
+    assert found.histogram == Histogram("linear", 0.0, 40.0, (40 * 3,) * 48)
+
+
+def test_bins_that_grew() -> None:
+    """Up to 2,879 it takes 1,440 bins, 2 wide, of which always 30 are put together."""
+    found = measured(FIRST, np.arange(2880))
+    assert found.histogram == Histogram("linear", 0.0, 60.0, counts(0, 60, 48, 2879))
+    assert (found.minimum, found.maximum, found.zeros) == (0.0, 2879.0, PASSES + 2)
+
+
+def test_what_is_missing_is_missing_at_both_ends() -> None:
+    """Up to 2,053 it takes 1,027 bins, 13 times 79: the least is missing if 24 are put together.
+
+    43 times 24 are 1,032: 2 empty bins of 2 stand in front, and 3 at the end.
+    """
+    found = measured(FIRST, np.arange(2054))
+    assert found.histogram == Histogram("linear", -4.0, 48.0, counts(-4, 48, 43, 2053))

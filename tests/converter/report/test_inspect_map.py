@@ -58,6 +58,28 @@ def test_a_whole_file(name: str, tmp_path: Path) -> None:
     assert regions(path) == expected(file, vectors, layers)
 
 
+def test_kinds_of_regions(tmp_path: Path) -> None:
+    path = tmp_path / "whole.bin"
+    path.write_bytes(checkpoint(n_layer=2).data)
+    model = ["header", "table", "norm", "table", "layer", "layer"]
+    state = ["numbers", *["optimizer"] * len(ADAM), "numbers"]
+    assert [region.kind for region in inspect(path).regions] == [*model, *state]
+
+
+@pytest.mark.parametrize(("layers", "lines"), [(16, 24), (17, 8)])
+def test_layers_are_put_together_beyond_24_lines(layers: int, lines: int, tmp_path: Path) -> None:
+    path = tmp_path / "layers.bin"
+    file = checkpoint(1, n_layer=layers)
+    path.write_bytes(file.data)
+    found = regions(path)
+    assert len(found) == lines + (lines == 8)
+    whole = expected(file, VECTORS[1, "adam"], layers)
+    assert found[:4] == whole[:4]
+    assert found[-4:] == whole[-4:]
+    if lines == 8:
+        assert found[4] == ("layers 0 to 16", sum(length for _label, length in whole[4:21]))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_cut(name: str, tmp_path: Path) -> None:
     """What is behind the last whole record was not read."""

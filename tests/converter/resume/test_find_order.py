@@ -56,6 +56,7 @@ def test_real_files(name: str, fixtures: Path) -> None:
 
 # fmt: off
 EVIDENCE = {
+    "ggcp_42d9b4cfc_11layers.bin": ("x holds the model's tensors in the order plain",),
     "v0_adam_one.bin": ("x holds the model's tensors in the order scratch",),
     "v0_lbfgs_patched.bin": (
         "x is nearest to the model's tensors in the order scratch "

@@ -32,11 +32,11 @@ FLASH_RTL = (
     "--resume-with flash-rtl (September 2023 to May 2024 without --no-flash where it evaluates "
     "from right to left)"
 )
-SUMS = (
-    f"{STAYS}the order scratch and of gradients summed over a batch: wrong for every "
-    f"train-text-from-scratch that reads GGUF; convert with {FLASH}, {PLAIN}, {SCRATCH} or "
-    f"{FLASH_RTL}"
+WRONG = (
+    " and of gradients summed over a batch: wrong for every train-text-from-scratch that reads "
+    f"GGUF; convert with {FLASH}, {PLAIN}, {SCRATCH} or {FLASH_RTL}"
 )
+SUMS = f"{STAYS}the order scratch{WRONG}"
 IS_FLASH = (
     f"{STAYS}the order flash: right for train-text-from-scratch of August 2023 to May 2024 without "
     f"--no-flash; for others convert with {PLAIN}, {SCRATCH} or {FLASH_RTL}"
@@ -55,9 +55,8 @@ OF_SUMS = (
     "from there was not measured"
 )
 AS_STORED = {
-    "v0_adam_11layers.bin": SUMS,
+    "ggcp_42d9b4cfc_11layers.bin": f"{STAYS}the order plain{WRONG}",
     "v0_adam_one.bin": SUMS,
-    "v0_adam_past3_patched.bin": SUMS,
     "v0_lbfgs_patched.bin": IS_SCRATCH + OF_SUMS,
     "v1_adam_one.bin": IS_FLASH,
     "v1_adam_one_noflash.bin": IS_PLAIN,

@@ -21,6 +21,7 @@ from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 
+VERSION_0 = Synthetic(**SMALL)  # type: ignore[arg-type]
 SUMMED = replace(VERSION_1, with_params=True)  # m and v, but no x that would have to fit
 M = "optimizer.state.first_moments"
 V = "optimizer.state.second_moments"
@@ -93,8 +94,9 @@ def test_any_bits(bits: list[int], rows: int, tmp_path_factory: pytest.TempPathF
         assert written.tobytes() == wanted.tobytes()
 
 
-def test_the_other_members_are_not_scaled(path: Path) -> None:
-    path.write_bytes(made(replace(SUMMED, convergence_past_count=3)))
+@pytest.mark.parametrize("given", [VERSION_0, SUMMED])
+def test_the_other_members_are_not_scaled(given: Synthetic, path: Path) -> None:
+    path.write_bytes(made(replace(given, convergence_past_count=3)))
     assert resume(path, "--batch", 2).code == 0
     assert resume(path, "--batch", 2, "--force").code == 0
     written = read(path.with_suffix(".gguf"))

@@ -42,9 +42,8 @@ from ggcp_schema import FormatError
 from ggcp_schema.synthetic import Synthetic
 
 CONTEXT_LENGTHS = {
+    "ggcp_42d9b4cfc_11layers.bin": 8,
     "v0_adam_one.bin": 16,
-    "v0_adam_11layers.bin": 8,
-    "v0_adam_past3_patched.bin": 16,
     "v0_lbfgs_patched.bin": 16,
     "v1_adam_one.bin": 16,
     "v1_adam_one_noflash.bin": 16,

@@ -25,8 +25,8 @@ from ggcp_schema.synthetic import Synthetic
 PROMPT = [1, 261, 273]
 
 REAL = {  # the epsilon of each file's trainer
+    "ggcp_42d9b4cfc_11layers.bin": 1e-6,
     "v0_adam_one.bin": 1e-6,
-    "v0_adam_11layers.bin": 1e-6,
     "v0_lbfgs_patched.bin": 1e-6,
     "v1_adam_one.bin": 1e-5,
     "v1_lbfgs.bin": 1e-5,

@@ -24,8 +24,9 @@ EVERY = "f32 or f16 or bf16 or q8_0"
         ),
         (
             ExportOptions(),
-            "expected a vocabulary, which the checkpoint does not hold, found none; give the file "
-            "that was the trainer's --vocab-model",
+            "expected a vocabulary of 2 tokens, which the checkpoint does not hold, found no "
+            "--vocab; not LLaMA's, which has 32,000: look for the file that was the trainer's "
+            "--vocab-model, for its --model-out (ggml-NAME.bin), or for a tokenizer.model",
         ),
     ],
 )

@@ -18,7 +18,7 @@ from converter.use_cases.convert import convert
 from converter.use_cases.verify import verify
 from ggcp_schema import FormatError
 
-FIXTURES = ["v0_adam_one.bin", "v1_lbfgs.bin", "v0_adam_past3_patched.bin"]
+FIXTURES = ["v0_adam_one.bin", "v1_lbfgs.bin", "v1_adam_past3.bin"]
 
 
 @pytest.fixture(scope="module")
@@ -298,8 +298,14 @@ def test_cut_short_anywhere(source: Path, gguf: Gguf, differences: Differences) 
     for length in [*range(64), *range(64, len(whole), 1009)]:
         with pytest.raises(FormatError) as caught:
             differences(whole[:length])
-        assert "the end of the file" in str(caught.value) or length < 4
-        assert caught.value.hint == "the file is damaged or no GGUF; convert the checkpoint again"
+        if length >= 4:
+            assert "the end of the file" in str(caught.value)
+            hint = "the file is damaged or no GGUF; convert the checkpoint again"
+        elif length:
+            hint = "give the checkpoint first, and second what ggcp convert or export made of it"
+        else:
+            hint = "convert the checkpoint again"
+        assert caught.value.hint == hint
 
 
 def test_cut_in_the_data(gguf: Gguf, differences: Differences, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from vocabulary_reading import read_vocabulary
 
 from converter import ExportOptions, Writing, export, verify
 from converter.plan import Metadata
-from converter.vocabulary import Vocabulary
+from converter.vocabulary.model import Vocabulary
 from ggcp_schema import FormatError
 from ggcp_schema.gguf import ValueType
 

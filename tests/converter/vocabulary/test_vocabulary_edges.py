@@ -12,7 +12,7 @@ import sentencepiece
 from vocabulary_files import SPECIAL, THREE, array, ggjt, gguf, pair, text, tokenizer
 from vocabulary_reading import read_vocabulary
 
-from converter.vocabulary import Vocabulary
+from converter.vocabulary.model import Vocabulary
 from ggcp_schema import FormatError
 
 NORMAL, USER_DEFINED, BYTE = 1, 4, 6  # llama.h: llama_token_type

@@ -172,6 +172,17 @@ def test_the_html_has_every_cell_of_the_markdown() -> None:
                 assert letters(re.sub(r"\]\(#[^)]*\)", "", cell)) in html, cell
 
 
+def test_the_boxes_of_the_html_say_what_those_of_the_markdown_say() -> None:
+    lines = re.findall(r"^ *(\w*) │ (.*) │$", document("markdown"), re.MULTILINE)
+    spans = re.findall(r'<span class="(?:at|words|size)">(.*?)</span>', document("html"))
+    drawn, said = (
+        sorted(re.findall(r"\w+", " ".join(words)))
+        for words in ((f"{at} {rest}" for at, rest in lines), map(unescape, spans))
+    )
+    assert "bytes" in said
+    assert said == drawn
+
+
 def test_the_page_names_every_order_and_every_foreign_magic() -> None:
     page = document("markdown")
     assert all(f"| `{order.value}` |" in page for order in Order)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from paths import FIXTURES, TESTS
+from paths import TESTS
+from real_files import names
 
 from ggcp_schema import Checkpoint, FormatError, Span, build, parse
 from ggcp_schema.document import document
@@ -24,11 +25,7 @@ from ggcp_schema.enums import NameFamily, OptimizerType
 from ggcp_schema.synthetic import Synthetic, SyntheticAdapter, SyntheticLora, SyntheticMagicless
 
 COMPILER = TESTS / "kaitai"
-COMPLETE = sorted(
-    path.name.removesuffix(".xz")
-    for path in FIXTURES.glob("*.bin*")
-    if "truncated" not in path.name
-)
+COMPLETE = [name for name in names(ending=".bin") if "truncated" not in name]
 NODE = shutil.which("node")
 
 # What no real file among the fixtures has.
@@ -36,6 +33,7 @@ NODE = shutil.which("node")
 SYNTHETIC = {
     "no layers": Synthetic(block_count=0),
     "many layers": Synthetic(block_count=101, embedding_length=4, head_count=1),
+    "version 0, past 3": Synthetic(convergence_past_count=3),
     "version 0, L-BFGS, past 2": Synthetic(
         optimizer_type=OptimizerType.LBFGS, convergence_past_count=2),
     "version 1, L-BFGS, past 3": Synthetic(

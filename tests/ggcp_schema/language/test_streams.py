@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import struct
 import subprocess
-import termios
 from pathlib import Path
 
 import pytest
@@ -26,34 +22,6 @@ def source(fixtures: Path) -> Path:
 @pytest.fixture(scope="module")
 def right(fixtures: Path) -> bytes:
     return expected(read(fixtures / "v0_adam_one.bin"), __version__).to_bytes()
-
-
-def on_a_terminal(*arguments: str | Path) -> str:
-    """Run the command with standard error on a terminal and return what appears there."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("<4H", 24, 80, 0, 0))
-    done = run(*arguments, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    try:
-        while block := os.read(ours, 4096):
-            shown += block
-    except OSError:  # on Linux the end of a terminal
-        pass
-    os.close(ours)
-    assert done.returncode == 0
-    return shown.decode()
-
-
-def test_progress_on_a_terminal(source: Path, folder: Path) -> None:
-    shown = on_a_terminal("convert", source, folder / "out.gguf", "--verify")
-    assert "Writing: 100%" in shown
-    assert "Verifying: 100%" in shown
-    assert "196k/196k" in shown
-
-
-def test_no_progress_when_quiet(source: Path, folder: Path) -> None:
-    assert on_a_terminal("convert", source, folder / "out.gguf", "--quiet") == ""
 
 
 class TestStandardOutput:

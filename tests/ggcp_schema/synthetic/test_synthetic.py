@@ -157,6 +157,11 @@ def test_another_seed_gives_other_numbers_in_the_same_places() -> None:
             assert not np.array_equal(*pair)
 
 
+def test_a_seed_counts_to_its_64th_bit() -> None:
+    seeds = (0, 1, 128, 2**32, 2**63)
+    assert len({written(Synthetic(seed=seed, block_count=0)) for seed in seeds}) == len(seeds)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

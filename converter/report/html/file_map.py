@@ -1,25 +1,21 @@
-"""The drawings of the page, as inline SVG that needs no script."""
+"""The map of a file, to scale, as inline SVG."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
 
 from converter.facts import Region, TensorFacts
-from converter.numeric.statistics import Histogram
+from converter.report.html.charts import IN_LAYER, MOST_CELLS
 from converter.report.report import Report
-from converter.report.words import in_bytes, number
+from converter.report.words import in_bytes
 
-MOST_CELLS = 120
-"""How many layers are drawn one by one; more are put together."""
+_ROW, _GAP, _LINE = 46, 30, 16
+_LABEL_MARGIN, _CHARACTER = 14, 7.2  # pixels; no letter of the labels is wider on average
+_SCREENS = {"narrow": 250, "medium": 620, "broad": 1000}
+"""How wide, in pixels, the map is at least where labels of a class are shown (page.css)."""
 
-_ROW, _GAP = 46, 30
-_LEAST_LABELLED, _LEAST_LABELLED_ON_PHONE = 7.0, 20.0  # percent of the width
-_LEAST_COLUMNS = 16  # of few layers no bar gets as wide as a block
-_IN_LAYER = re.compile(r"model\.layers\[(\d+)\]\.(.+)")
 _ATTENTION = ("attention_norm", "attention")
 _GROUPS = (
     (("table",), "table", "Token embeddings and output"),
@@ -96,7 +92,7 @@ def _split(part: Region) -> list[Region]:
 
 
 def _in_attention(tensor: TensorFacts) -> bool:
-    found = _IN_LAYER.match(tensor.path)
+    found = IN_LAYER.match(tensor.path)
     return found is not None and found[2].split(".")[0] in _ATTENTION
 
 
@@ -122,15 +118,45 @@ def _row(parts: Iterable[Region], start: int, length: int, y: int) -> str:
 def _cell(part: Region, start: int, length: int, y: int) -> str:
     x = 100 * (part.start - start) / length
     width = 100 * part.length / length
-    label = ""
-    if width >= _LEAST_LABELLED:
-        hidden = ' class="wide"' if width < _LEAST_LABELLED_ON_PHONE else ""
-        label = f'<text x="8" y="{_ROW // 2 + 4}"{hidden}>{escape(part.label)}</text>'
+    label = _label(part.label, width)
     return (
         f'<svg x="{x:.3f}%" y="{y}" width="{width:.3f}%" height="{_ROW}">'
         f"<title>{escape(f'{part.label}: {in_bytes(part.length)}, from byte {part.start:#x}')}"
         f'</title><rect class="{part.kind}" width="100%" height="100%"/>{label}</svg>'
     )
+
+
+def _label(text: str, width: float) -> str:
+    """Return the label of a cell as it fits on screens of each kind, if it does.
+
+    Args:
+        text: what it says.
+        width: of the cell, in percent.
+    """
+    fitting: dict[tuple[str, ...], list[str]] = {}
+    for kind, drawn in _SCREENS.items():
+        room = drawn * width / 100 - _LABEL_MARGIN
+        for lines in _broken(text):
+            if max(map(len, lines)) * _CHARACTER <= room:
+                fitting.setdefault(lines, []).append(kind)
+                break
+    return "".join(_lines(lines, " ".join(kinds)) for lines, kinds in fitting.items())
+
+
+def _lines(lines: Sequence[str], kinds: str) -> str:
+    first = _ROW // 2 + 4 - _LINE // 2 * (len(lines) - 1)
+    return "".join(
+        f'<text class="{kinds}" x="8" y="{first + place * _LINE}">{escape(line)}</text>'
+        for place, line in enumerate(lines)
+    )
+
+
+def _broken(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield a text on one line, and on two in each way."""
+    yield (text,)
+    words = text.split(" ")
+    for count in range(1, len(words)):
+        yield " ".join(words[:count]), " ".join(words[count:])
 
 
 def _funnel(start: int, stop: int, length: int) -> str:
@@ -157,86 +183,3 @@ def _legend(cells: Iterable[Region], length: int) -> str:
                 "</small></li>"
             )
     return "".join(entries)
-
-
-def histogram(found: Histogram) -> str:
-    """Return a histogram small enough for a cell of a table."""
-    tallest = max(found.counts)
-    first, last = found.low, found.low + len(found.counts) * found.width
-    reach = f"from {first:.4g} to {last:.4g}"
-    if found.scale == "magnitude":
-        reach = f"of the magnitudes, from 2^{first:.0f} to 2^{last:.0f}"
-    path = _bars([count / tallest for count in found.counts], 26)
-    return (
-        f'<svg class="histogram" viewBox="0 0 {len(found.counts)} 26" preserveAspectRatio="none" '
-        f'role="img" aria-label="Histogram {reach}"><title>Histogram {reach}</title>'
-        f'<path class="bars" d="{path}"/></svg>'
-    )
-
-
-def _bars(heights: Sequence[float], height: int, gap: float = 0.12) -> str:
-    """Return the path of bars one unit wide; a bar that is not empty is visible."""
-    bars = []
-    for place, share in enumerate(heights):
-        if share > 0:
-            top = max(share * height, 1)
-            bars.append(f"M{place + gap / 2:g} {height}v-{top:.3g}h{1 - gap:g}v{top:.3g}z")
-    return "".join(bars)
-
-
-def norms(report: Report) -> str:
-    """Return the norm of each kind of tensor by layer; empty without statistics or layers."""
-    by_kind: dict[str, list[float]] = {}
-    for path, measured in report.statistics.items():
-        found = _IN_LAYER.match(path)
-        if found and measured.norm is not None:
-            by_kind.setdefault(found[2], []).append(measured.norm)
-    alone = all(len(values) == 1 for values in by_kind.values())
-    largest = max((value for values in by_kind.values() for value in values), default=0.0)
-    return "".join(
-        _panel(kind, values, largest if alone else max(values)) for kind, values in by_kind.items()
-    )
-
-
-def _panel(kind: str, values: Sequence[float], top: float) -> str:
-    step = -(-len(values) // MOST_CELLS)
-    runs = [max(values[at : at + step]) for at in range(0, len(values), step)]
-    reach = " to ".join(dict.fromkeys(f"{value:.4g}" for value in (min(values), max(values))))
-    path = _bars([value / top if top else 0.0 for value in runs], 56)
-    width = max(len(runs), _LEAST_COLUMNS)
-    return (
-        f'<div><p class="path">{escape(kind)}</p><svg viewBox="0 0 {width} 56" '
-        f'preserveAspectRatio="none" role="img" aria-label="Norms of {escape(kind)} by layer: '
-        f'{reach}"><path class="bars" d="{path}"/></svg><p class="quiet">{reach}</p></div>'
-    )
-
-
-def losses(values: Sequence[float], done: int) -> str:
-    """Return a plot of losses, the oldest first; empty if fewer than two are finite.
-
-    Args:
-        values: the losses.
-        done: the number of the last iteration.
-    """
-    finite = [(place, loss) for place, loss in enumerate(values) if math.isfinite(loss)]
-    if len(finite) < 2:
-        return ""
-    low, high = min(loss for _, loss in finite), max(loss for _, loss in finite)
-    points = [
-        (
-            1000 * place / (len(values) - 1),
-            100 - 100 * ((loss - low) / (high - low) if high > low else 0.5),
-        )
-        for place, loss in finite
-    ]
-    line = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
-    dots = "".join(f"M{x:.2f} {y:.2f}h0" for x, y in points) if len(points) <= 60 else ""
-    return (
-        f'<div class="plot"><div class="axis y"><span>{high:.6g}</span><span>{low:.6g}</span></div>'
-        '<svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="Losses of {len(values)} iterations, from {low:.6g} to {high:.6g}">'
-        f'<path class="line" vector-effect="non-scaling-stroke" d="{line}"/>'
-        f'<path class="dots" vector-effect="non-scaling-stroke" d="{dots}"/></svg>'
-        f'<div class="axis x"><span>iteration {number(done - len(values) + 1)}</span>'
-        f"<span>{number(done)}</span></div></div>"
-    )
