@@ -264,6 +264,9 @@ def lines() -> Iterator[str]:
     yield "convert undecided.bin OUT --resume-with flash"
     yield "convert undecided-lora.bin OUT --resume-with flash"
     yield "export lora.bin OUT --merge lora.bin"
+    yield "export in.bin OUT --format hf --merge base.gguf"
+    yield "export in.bin taken --format hf"
+    yield "verify in.bin c"
     yield "export in.bin OUT --merge base.gguf"
     yield "export c/lora-0.bin OUT"
     for name, _ in vocabularies():
@@ -340,6 +343,12 @@ export in.bin OUT --vocab vocab.gguf --outtype fp16
 export lora.bin OUT --vocab vocab.gguf
 export lora.bin OUT --outtype q8_0
 export lora.bin OUT --merge base.gguf --eps 1e-6
+export in.bin OUT --batch 2
+export in.bin OUT --order flash
+export in.bin OUT --format pt
+export in.bin OUT --format hf --outtype q8_0
+export in.bin OUT --format hf --model-name a
+export lora.bin OUT --format hf
 synth OUT --n-head -1
 synth OUT --n-head 3
 synth OUT --rank 2 --n-ff 3
