@@ -133,7 +133,9 @@ class CheckpointFile(Described, Construct):  # type: ignore[misc]
             raise FormatError(
                 path="magic",
                 offset=0,
-                expected=" or ".join(f"{shown(m)} ({m[::-1].decode()})" for m in self.cases),
+                expected=" or ".join(
+                    f"{shown(m)} ({m[::-1].decode() or 'none'})" for m in self.cases
+                ),
                 found=shown(magic),
                 hint="give the magic of a checkpoint, or none for a training checkpoint",
             )

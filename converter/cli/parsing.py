@@ -135,7 +135,8 @@ class Parser(argparse.ArgumentParser):
     _within = False
 
     def __init__(self, **words: Any) -> None:
-        super().__init__(formatter_class=_Layout, allow_abbrev=False, **_COLOURLESS, **words)
+        words = {**words, **_COLOURLESS}  # the parser of all hands its own colour down
+        super().__init__(formatter_class=_Layout, allow_abbrev=False, **words)
         self._positionals.title = "files"
         self.set_defaults(grammar=self)
 

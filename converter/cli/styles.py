@@ -114,13 +114,14 @@ def labelled(label: str, role: Role, text: str, stream: Any) -> str:
 
 
 def by_role(lines: Iterable[str]) -> Iterator[Line]:
-    """Give the lines of a report roles: what follows an empty line unindented is a heading.
+    """Give the lines of a report roles: the first, and what follows an empty line, are headings.
 
-    A line that only explains the one below it, behind a ``#``, is a detail.
+    Those are not indented, and hold no colon but in the first. A line that only explains the one
+    below it, behind a ``#``, is a detail.
     """
     before = ""
-    for line in lines:
-        heading = not before and line[:1].strip()
+    for count, line in enumerate(lines):
+        heading = line[:1].strip() and (not count or (not before and ":" not in line))
         detail = line.lstrip().startswith("# ")
         yield Line(line, Role.HEADING if heading else Role.DETAIL if detail else None)
         before = line

@@ -27,14 +27,16 @@ CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 """How a file is opened: it is new, and no link is followed."""
 
 
-class _Counted(FileIO):
-    """An unbuffered file that tells how much was written."""
+class _Counted(BufferedWriter):
+    """A buffered file that tells how much was written."""
 
-    count: Callable[[int], object]
+    def __init__(self, raw: FileIO, count: Callable[[int], object]) -> None:
+        super().__init__(raw)
+        self._count = count
 
     def write(self, data: Any) -> int:
         written = super().write(data)
-        self.count(written)
+        self._count(written)
         return written
 
 
@@ -75,10 +77,9 @@ class NewFile:
         Args:
             count: called with the number of bytes after each write.
         """
-        raw = _Counted(self.descriptor, "wb", closefd=False)
+        raw = FileIO(self.descriptor, "wb", closefd=False)
         raw.name = self.path  # which errors then name
-        raw.count = count
-        return BufferedWriter(raw)
+        return _Counted(raw, count)
 
     def source(self) -> Source:
         """Return what has been written, to read it back through a descriptor of the same file.

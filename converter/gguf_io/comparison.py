@@ -32,7 +32,9 @@ def read_made(source: Source) -> Gguf:
     Raises:
         FormatError: the file cannot be read, is no GGUF, or is damaged.
     """
-    magic = source.read_at(0, min(source.size, 4))
+    source.seek(0)
+    magic = source.read(4)
+    source.seek(0)
     if magic != b"GGUF":
         error = refused(Role.MADE, recognised(source), shown(magic))
         error.file = source.label

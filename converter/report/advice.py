@@ -177,6 +177,13 @@ def _training_steps(report: Report) -> Iterator[Step]:
         )
         return
     source, target = shell_word(report.file), _beside(report.file, "resume")
+    if report.optimizer is not None and report.optimizer.type is OptimizerType.ADAM:
+        folder = _beside(report.file, "pytorch", end="")
+        options = f"{_vocabulary(report)}{_epsilon(report)}".rstrip()
+        yield Step(
+            "Continue the training in PyTorch: a Hugging Face folder, with the optimizer in it",
+            f"ggcp export {source} {folder} --format hf {options}".rstrip(),
+        )
     if report.optimizer is None:
         target = _beside(report.file, "model")
     elif report.context_length is None and sums_gradients(report):
@@ -232,9 +239,9 @@ def _export(report: Report, options: str, kind: str = "model") -> str:
     return f"ggcp export {shell_word(report.file)} {target} {options}".rstrip()
 
 
-def _beside(name: str, kind: str) -> str:
+def _beside(name: str, kind: str, end: str = ".gguf") -> str:
     stem = os.path.splitext(name)[0]  # noqa: PTH122 - names stay as given
-    return shell_word(f"{stem}-{kind}.gguf")
+    return shell_word(f"{stem}-{kind}{end}")
 
 
 def summary(report: Report) -> str:

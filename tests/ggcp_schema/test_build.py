@@ -312,7 +312,8 @@ def test_an_unknown_version_of_the_optimizer(version: Any, found: str) -> None:
 )
 def test_an_unknown_magic(magic: Any, found: str) -> None:
     assert str(refused({**ADAM_0.container, "magic": magic})) == (
-        f"magic at offset 0x0: expected 'pcgg' or 'lcgg' or 'algg' or '', found {found}; "
+        f"magic at offset 0x0: expected 'pcgg' (ggcp) or 'lcgg' (ggcl) or 'algg' (ggla) or '' "
+        f"(none), found {found}; "
         "give the magic of a checkpoint, or none for a training checkpoint"
     )
 

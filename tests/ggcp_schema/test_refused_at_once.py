@@ -72,7 +72,7 @@ def test_a_folder_given_as_input_leaves_no_descriptor(tmp_path: Path) -> None:
         pytest.skip("descriptors are counted in /proc")
     before = count()
     for _ in range(3):
-        with pytest.raises(FormatError, match="found a folder"):
+        with pytest.raises(FormatError, match="this is a folder"):
             Source.open(tmp_path)
     assert count() == before
 

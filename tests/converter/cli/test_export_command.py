@@ -72,6 +72,12 @@ def test_json(checkpoint: Path, folder: Path) -> None:
         "path": str(path),
         "tensors": 21,
         "bytes": path.stat().st_size,
+        "assumptions": {
+            "epsilon": {"value": 1e-5, "basis": "assumed"},
+            "context_length": {"value": 16, "basis": "counters"},
+            "batch": None,
+            "order": None,
+        },
     }
 
 

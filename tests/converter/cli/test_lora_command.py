@@ -112,7 +112,8 @@ def test_a_merged_model(
         f'ggcp: Try it: llama-completion -m {output} -p "Once upon a time" -n 32\n',
     )
     assert run("verify", source, output, "--merge", base, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"same": True, "differences": []}
+    found = json.loads(capsys.readouterr().out)
+    assert (found["same"], found["weights_identical"], found["differences"]) == (True, True, [])
 
 
 def test_what_would_be_exported(

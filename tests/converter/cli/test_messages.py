@@ -14,7 +14,7 @@ pytest.importorskip("sentencepiece")
 GOLDEN = ROOT / "tests" / "golden" / "messages.txt"
 MADE = re.compile(r"(ggcp: |\w+Error: ).*expected .*, found .*; .*")
 PLAIN = re.compile(
-    r"ggcp: [^;]+: (no such .*|this is .*|the .*|a part .*|your share .*|no permission .*"
+    r"ggcp: [^;]+: (no such .*|this .*|the .*|a part .*|your share .*|no permission .*"
     r"|too many .*|another program .*|cannot be written: '.*'); .*"
 )
 """Of what stands against opening or writing a file: what there is says it all."""
@@ -49,7 +49,7 @@ def test_each_says_what_was_expected_what_was_found_and_what_to_do() -> None:
     for part in parts:
         line, message = part.split("\n")[:2]
         known = [
-            kind for kind in (MADE, PLAIN, USAGE, DIFFERENCE, LISTED) if kind.fullmatch(message)
+            kind for kind in (USAGE, MADE, PLAIN, DIFFERENCE, LISTED) if kind.fullmatch(message)
         ]
         assert known, part
         if known[0] in (MADE, PLAIN) and line.startswith("$") and "synth" not in line:

@@ -97,7 +97,8 @@ def test_a_checkpoint_of_the_own_making(inputs: Path) -> None:
     assert all(float(seconds) >= 0.5 for _, seconds in shown)
 
 
-def test_reading(inputs: Path) -> None:
+def test_reading(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "COLUMNS", "100")
     code, text = slowed("pread", 0.2, "inspect in.bin", inputs, COLUMNS="100", NO_COLOR="1")
     assert code == 0
     assert re.search(r"\rReading \(0\.\d s\)", text)

@@ -156,7 +156,7 @@ def test_progress_counts_every_byte(source: Path, folder: Path) -> None:
 
     convert(source, folder / "out.gguf", writing=Writing(verify=True, progress=progress))
     length = 3 * 4 * 16336  # the weights and two moments
-    assert shown == [("Writing", length), ("Verifying", length)]
+    assert shown == [("Writing", length), ("Verifying", length), ("Waiting for the disk", 0)]
     assert sum(counted) == 2 * length
 
 

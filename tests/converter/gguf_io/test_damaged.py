@@ -63,7 +63,13 @@ def left(offset: int) -> str:
 
 # What is written where, and what is said about it.
 DAMAGE = {
-    "magic": (0, b"pcgg", "magic at offset 0x0: expected 'GGUF', found 'pcgg'"),
+    "magic": (
+        0,
+        b"pcgg",
+        "magic at offset 0x0: expected a GGUF that was made of the checkpoint, found a training "
+        "checkpoint (ggcp); give the checkpoint first, and second what ggcp convert or export made "
+        "of it",
+    ),
     "version": (4, b"\1", "version at offset 0x4: expected GGUF version 2 or 3, found 1"),
     "length of a key": (
         *(24, huge()),

@@ -191,7 +191,7 @@ HOSTILE = {
 
 VERIFY = """
 from converter.cli import main
-print(main(["verify", sys.argv[1], sys.argv[2]]))
+print(main(["verify", "--verbose", sys.argv[1], sys.argv[2]]))
 """
 
 

@@ -129,8 +129,8 @@ def test_progress_counts_what_is_computed(outtype: str | None, case: Case, outpu
     writing = Writing(verify=True, progress=progress)
     export_lora(case.source, output, base=case.base, outtype=outtype, writing=writing)
     length = sum(map(len, data(output).values()))
-    assert totals == {"Writing": length, "Verifying": length}
-    for each in totals:
+    assert totals == {"Writing": length, "Verifying": length, "Waiting for the disk": 0}
+    for each in ("Writing", "Verifying"):
         assert sum(count for what, count in counted if what == each) == length
 
 

@@ -422,18 +422,18 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert str(refused(tmp_path)).startswith(f"{tmp_path}: file: expected ")
+    assert str(refused(tmp_path)).startswith(f"{tmp_path}: this is a folder; ")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert str(refused(tmp_path / "pipe")).startswith(f"{tmp_path}/pipe: file: expected ")
+    assert str(refused(tmp_path / "pipe")).startswith(f"{tmp_path}/pipe: this is a pipe; ")
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no /dev/zero")
 def test_a_device_is_refused() -> None:
-    assert str(refused(Path("/dev/zero"))).startswith("/dev/zero: file: expected ")
+    assert str(refused(Path("/dev/zero"))).startswith("/dev/zero: this is a device; ")
 
 
 @pytest.mark.skipif(
