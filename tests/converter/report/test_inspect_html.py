@@ -86,6 +86,9 @@ def test_as_many_layers_as_can_be_drawn(
     # And one of each kind in the legend.
     assert drawn.count("attention") + drawn.count("feed") == cells + 2
     assert sum(words.startswith(title) for words in page.words["title"]) == 1
+    of_model = [a["width"] or "" for tag, a in page.elements if tag == "svg" and a.get("y") == "76"]
+    assert len(of_model) == cells + 3
+    assert sum(float(width.rstrip("%")) for width in of_model) == pytest.approx(100, abs=0.2)
 
 
 def test_widths_are_those_of_the_tensors(fixtures: Path) -> None:
