@@ -37,8 +37,6 @@ TARGETS = [*INPUTS[1:], 13]
 # sums, and the epsilon of its trainer.
 ADAM = {
     "v0_adam_one.bin": ("scratch", 32, 1e-6),
-    "v0_adam_11layers.bin": ("scratch", 16, 1e-6),
-    "v0_adam_past3_patched.bin": ("scratch", 32, 1e-6),
     "v1_adam_one.bin": ("flash", 1, 1e-5),
     "v1_adam_one_noflash.bin": ("plain", 1, 1e-5),
     "v1_adam_past3.bin": ("flash", 1, 1e-5),

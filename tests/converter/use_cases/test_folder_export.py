@@ -16,6 +16,7 @@ from exported import GGJT_VOCABULARY, VOCABULARY
 from gguf_bytes import F16_TENSOR, F32, STRING, Gguf, Key, Tensor
 from gguf_bytes import read as read_gguf
 from hf_folder import export, hf_names, read_safetensors
+from lora_models import base_weights, write_base
 from paths import ROOT
 from reference import llama
 from reference.checkpoint import read
@@ -156,7 +157,9 @@ def test_weights_alone(
 
 
 def test_an_adapter_that_changes_no_more_than_some_tensors(fixtures: Path, folder: Path) -> None:
-    name, base = fixtures / "ggla_oct23_lora.bin", fixtures / "base_mha.gguf"
+    name, base = fixtures / "ggla_oct23_lora.bin", folder / "base.gguf"
+    sizes = {"n_vocab": 300, "n_embd": 32, "n_head": 4, "n_layer": 2, "n_rot": 8, "n_ff": 96}
+    write_base(base, sizes, base_weights(sizes))
     path = export(name, folder / "out", vocabulary=None, base=base)
     assert verify(name, path, base=base) == []
     assert len(read_safetensors(path / "model.safetensors")) == len(hf_names(2))
