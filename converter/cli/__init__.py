@@ -81,7 +81,7 @@ def _stopped(number: int) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    arguments = with_default_command(arguments)
+    arguments = with_default_command(arguments, ALL_COMMANDS)
     word = arguments[0]
     grammar = parser(only=word)
     if word not in ALL_COMMANDS and not word.startswith("-"):

@@ -90,7 +90,7 @@ def parser(only: str | None = None) -> Parser:
     add(
         _inspect,
         "inspect",
-        "IN [options]",
+        "FILE… [options]",
         "Say what is in a checkpoint, and what can be done with it: a damaged one "
         "as far as it goes, with exit code 1. Without --stats the weights are not read, but "
         "for a sample that tells the order of the parameters.",

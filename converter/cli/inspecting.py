@@ -56,6 +56,7 @@ def _made(name: str, manifest: Mapping[str, Any], options: Namespace) -> int:
         say_json(folder_as_json(name, manifest))
     elif not options.quiet:
         said = [f"{name}: {MADE_FOR_PYTORCH}", "", "What you can do next"]
+        said += [f"  # Run it, or go on with its training: {name}/README.md has the code"]
         said += ["  # Compare it with the checkpoint it was made from"]
         say(*by_role([*said, f"  ggcp verify CHECKPOINT {shell_word(name)}"]))
     return 0

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 from converter.cli.notices import complain
@@ -27,7 +27,7 @@ _HISTORICAL = ("--input", "--output", "--help")
 """The long options of convert-train-checkpoint-to-gguf.py, which argparse let users abbreviate."""
 
 
-def with_default_command(arguments: list[str]) -> list[str]:
+def with_default_command(arguments: list[str], commands: Collection[str]) -> list[str]:
     """Let ``-i IN -o OUT`` without a command convert, as the historical script did.
 
     There, and only there, its options can be abbreviated, as they could. ``help COMMAND`` becomes
@@ -39,7 +39,8 @@ def with_default_command(arguments: list[str]) -> list[str]:
     if arguments[0] == "help":
         return [arguments[1], "--help"]
     if not arguments[0].startswith("-"):
-        return ["inspect", *arguments] if _is_a_file(arguments[0]) else arguments
+        named = arguments[0] not in commands and _is_a_file(arguments[0])
+        return ["inspect", *arguments] if named else arguments
     if arguments[0] in ("-h", "--help", "--version"):
         return arguments
     return ["convert", *map(_unabbreviated, arguments)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from converter.shell import shell_word
 from converter.snapshot import Snapshot
+from ggcp_schema import printable
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import READERS
 from ggcp_schema.order import Order
@@ -43,6 +44,15 @@ def after_export(path: str, *, adapter: bool) -> str:
     name = shell_word(path)
     model = f"BASE.gguf --lora {name}" if adapter else name
     return f"Try it: llama-completion -m {model} {_PROMPT}"
+
+
+def after_export_folder(path: str) -> str:
+    """Return where the code stands with which a Hugging Face folder is run and trained on.
+
+    Args:
+        path: name of the folder that was written.
+    """
+    return f"Go on in PyTorch: {printable(path)}/README.md has the code, with all numbers filled in"
 
 
 def after_convert(path: str, snapshot: Snapshot, target: Order | None, batch: int | None) -> str:

@@ -22,6 +22,7 @@ from converter.progress import LOGGER
 from converter.resume.decide import decided_resumption
 from converter.resume.rearrange import moments_of
 from converter.snapshot import Gradients, Moments, Resumption, Snapshot
+from converter.use_cases.after import after_export_folder
 from converter.use_cases.carry_out import Writing, Written, carry_out_folder, warn_of_not_finite
 from converter.use_cases.export import chosen_epsilon, require_lora, trained_context_length
 from converter.use_cases.export_options import (
@@ -162,7 +163,7 @@ def export_folder(
         plan = planned_folder(inputs, options)
         written = carry_out_folder(plan, inputs.sources, output, writing)
         warn_of_not_finite(plan, "the checkpoint")
-        return written
+        return replace(written, next=after_export_folder(written.path))
 
 
 def whole_model(opened: Opened, base: Gguf | None, *, rescue: bool) -> Snapshot:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ggcp_schema import FormatError, Source
+from converter.disk.checking import read_manifest
+from converter.disk.folder import Folder
+from ggcp_schema import FormatError
 from ggcp_schema.language.errors import reason
 
-MANIFEST = "ggcp.json"
-"""The file by which a folder tells that ggcp made it."""
-
-MOST_MANIFEST_BYTES = 1 << 20
 MOST_FILES = 256
 """So many files of a folder are looked into."""
 
@@ -22,7 +19,7 @@ MOST_ENTRIES = 65_536
 """So many names of a folder are looked at."""
 
 
-class Folder(NamedTuple):
+class Files(NamedTuple):
     """The files of a folder.
 
     Attributes:
@@ -45,18 +42,19 @@ def manifest_of(path: str) -> Mapping[str, Any] | None:
     Args:
         path: name of the folder.
     """
-    name = os.path.join(path, MANIFEST)  # noqa: PTH118 - names stay as given
+    folder = Folder(path)
     try:
-        with Source.open(name) as file:
-            if file.size > MOST_MANIFEST_BYTES:
-                return None
-            found = json.loads(file.read_at(0, file.size))
-    except (FormatError, ValueError, RecursionError):
+        folder.hold()
+        manifest = read_manifest(folder)
+    except (OSError, FormatError):
         return None
-    return found if isinstance(found, dict) and "format" in found else None
+    finally:
+        folder.release()
+    files = {name: file._asdict() for name, file in manifest.files.items()}
+    return {**manifest.choices, "files": files} if "made" in manifest.choices else None
 
 
-def files_of(path: str) -> Folder:
+def files_of(path: str) -> Files:
     """Return the regular files of a folder, not those of the folders in it.
 
     Args:
@@ -83,4 +81,4 @@ def files_of(path: str) -> Folder:
             hint="give the name of a file, or of the folder that holds it",
         )
     shown = tuple(os.path.join(path, name) for name in names[:MOST_FILES])  # noqa: PTH118
-    return Folder(shown, len(names) - len(shown))
+    return Files(shown, len(names) - len(shown))

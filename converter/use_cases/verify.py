@@ -29,7 +29,8 @@ from converter.use_cases.comparison import Comparison, counted
 from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
-from converter.use_cases.verify_folder import compare_folder, is_folder
+from converter.use_cases.folders import is_folder
+from converter.use_cases.verify_folder import compare_folder
 from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import Source
 
@@ -70,7 +71,7 @@ def compare(
         FormatError: a file is damaged, or the base does not fit.
         ConversionError: a merged model is given without its base, or a base with something else.
     """
-    if is_folder(path):
+    if is_folder(os.fspath(path)):
         return compare_folder(source, path, base, progress)
     with contextlib.ExitStack() as stack:
         finished = read_made(stack.enter_context(Source.open(path)))

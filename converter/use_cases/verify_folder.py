@@ -45,11 +45,6 @@ _SUBJECTS = {"model.safetensors": Subject.WEIGHTS, "optimizer.pt": Subject.OPTIM
 """What the files with tensors are about."""
 
 
-def is_folder(path: Name) -> bool:
-    """Tell whether a name is that of a folder, whatever is in it."""
-    return os.path.isdir(path)  # noqa: PTH112 - unlike Path.is_dir it never raises
-
-
 def compare_folder(source: Name, path: Name, base: Name | None, progress: Progress) -> Comparison:
     """Compare a folder with what its checkpoint becomes.
 

@@ -138,7 +138,8 @@ class TestAFolderThatGgcpMade:
     @pytest.fixture
     def made(self, tmp_path: Path) -> Path:
         (tmp_path / "my model").mkdir()
-        (tmp_path / "my model" / "ggcp.json").write_text('{"format": 1, "version": "2.0"}')
+        manifest = {"version": "2.0", "made": {}, "files": {}}
+        (tmp_path / "my model" / "ggcp.json").write_text(json.dumps(manifest))
         (tmp_path / "my model" / "model.safetensors").write_bytes(b"")
         return tmp_path
 
@@ -147,6 +148,7 @@ class TestAFolderThatGgcpMade:
             0,
             "my model: a folder for PyTorch and transformers, made by ggcp\n\n"
             "What you can do next\n"
+            "  # Run it, or go on with its training: my model/README.md has the code\n"
             "  # Compare it with the checkpoint it was made from\n"
             "  ggcp verify CHECKPOINT 'my model'\n",
             "",
@@ -158,7 +160,7 @@ class TestAFolderThatGgcpMade:
             "kind": "folder",
             "complete": None,
             "error": None,
-            "manifest": {"format": 1, "version": "2.0"},
+            "manifest": {"version": "2.0", "made": {}, "files": {}},
         }
 
     def test_among_others(self, made: Path) -> None:
@@ -174,7 +176,7 @@ class TestAFolderThatGgcpMade:
             )
         )
 
-    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format"', "[" * 100_000, "\0"])
+    @pytest.mark.parametrize("text", ["", "[]", '{"files": {}}', '{"format"', "[" * 100_000, "\0"])
     def test_another_file_of_that_name(self, text: str, made: Path) -> None:
         (made / "my model" / "ggcp.json").write_text(text)
         code, shown, _ = listed(made, "my model")
@@ -231,7 +233,9 @@ class TestJson:
 def test_what_takes_one_file_only(option: str, files: Path) -> None:
     done = run("inspect", "v1_lbfgs.bin", "v1_adam_one.bin", *option.split(), cwd=files)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith(f": error: {option.split()[0]} goes with one file only\n")
+    assert done.stderr.endswith(
+        f": error: {option.split()[0]} goes with one file only; see ggcp inspect --help\n"
+    )
     assert not (files / "page.html").exists()
 
 
