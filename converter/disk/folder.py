@@ -21,6 +21,9 @@ _NO_REASON = {
 }
 """What systems and disks say that do not synchronise folders, or not for everybody."""
 
+MOST_FILES = 500
+"""Files in a folder that is written: no layout writes more than some ten."""
+
 T = TypeVar("T")
 
 

@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager
 from converter.disk.atomic import AtomicOutput
 from converter.disk.checking import digest
 from converter.disk.copying import write_at
-from converter.disk.folder import Folder
+from converter.disk.folder import MOST_FILES, Folder
 from converter.disk.leftovers import lock_to_write
-from converter.disk.manifest import MANIFEST, MOST_FILES, Listed, Manifest, is_file_name
+from converter.disk.manifest import MANIFEST, Listed, Manifest, is_file_name
 from converter.disk.new_file import NewFile, set_mode
 from converter.disk.refusals import explained, refuse_folder
 from converter.disk.replaced import ReplacedFolder

@@ -15,8 +15,7 @@ import secrets
 import stat
 from collections.abc import Callable
 
-from converter.disk.folder import Folder
-from converter.disk.manifest import MOST_FILES
+from converter.disk.folder import MOST_FILES, Folder
 from converter.progress import LOGGER
 from ggcp_schema import Source, printable
 

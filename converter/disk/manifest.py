@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from converter.disk.folder import MOST_FILES
 from ggcp_schema import FormatError, printable
 
 MANIFEST = "ggcp.json"
 """The name of the file, which is in the folder too, and is written last."""
-
-MOST_FILES = 500
-"""Files in a folder: no layout writes more than some ten."""
 
 MOST_BYTES = 1 << 18
 """Bytes of a ggcp.json."""
