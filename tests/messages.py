@@ -266,7 +266,6 @@ def lines() -> Iterator[str]:
     yield "export lora.bin OUT --merge lora.bin"
     yield "export in.bin OUT --format hf --merge base.gguf"
     yield "export in.bin taken --format hf"
-    yield "verify in.bin c"
     yield "export in.bin OUT --merge base.gguf"
     yield "export c/lora-0.bin OUT"
     for name, _ in vocabularies():

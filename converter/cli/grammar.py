@@ -107,13 +107,16 @@ def parser(only: str | None = None) -> Parser:
         "Export the model of a training checkpoint to a GGUF that llama.cpp and "
         "others run. The vocabulary is not in the checkpoint: give the file that the trainer "
         "had as --vocab-model. A LoRA checkpoint becomes an adapter for llama.cpp's --lora, "
-        "or, with --merge, a model of its own.",
+        "or, with --merge, a model of its own. With --format hf it becomes a folder for PyTorch, "
+        "with the state of Adam in it, from which training goes on.",
         """examples:
   # a model, with the vocabulary it was trained with
   ggcp export checkpoint.bin model.gguf --vocab ggml-vocab.bin
   # of finetune: an adapter for llama.cpp's --lora, or a model of its own
   ggcp export chk-lora.bin adapter.gguf
   ggcp export chk-lora.bin merged.gguf --merge base.gguf
+  # a folder to go on training in PyTorch
+  ggcp export checkpoint.bin folder --format hf --vocab ggml-vocab.bin
   # smaller: export in 16 bits, then let llama.cpp quantize
   ggcp export checkpoint.bin model.gguf --vocab ggml-vocab.bin --outtype f16
   llama-quantize model.gguf small.gguf q4_k_m""",

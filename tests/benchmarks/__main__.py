@@ -13,12 +13,14 @@ from pathlib import Path
 
 from convert import conversion, parsing, start_up, statistics
 from export import export
+from folder import folder
 from timing import print_table
 
 PARTS = {
     "conversion": conversion,
     "statistics": statistics,
     "export": export,
+    "folder": folder,
     "parsing": parsing,
     "start-up": start_up,
 }

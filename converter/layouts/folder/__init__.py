@@ -40,6 +40,9 @@ CHOICES = "made"
 """The member of ggcp.json that holds what the checkpoint does not say."""
 
 
+_FORMAT = 1
+"""Of ggcp.json: members are only added."""
+
 _OWN, _OTHER = "checkpoint", "vocabulary"
 """Where ggcp.json says that the tokenizer is from."""
 
@@ -141,6 +144,7 @@ def folder_plan(
             ),
         ),
         {
+            "format": _FORMAT,
             "version": __version__,
             CHOICES: _said(snapshot, choices, None if state is None else state[0]),
         },
