@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packed import Packed, checkpoint
+from packed import VECTORS, Packed, checkpoint
 
 from ggcp_schema import FormatError, parse
 
@@ -113,6 +113,31 @@ def test_as_far_as_a_file_goes() -> None:
         assert layer.attention.wk.shape == (2, 2)
         assert "data" not in layer.attention.wk
         np.testing.assert_array_equal(layer.attention.wq.data.array(), [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "kept"),
+    [
+        ("training", "sample_count", []),
+        ("training", "token_count", []),
+        ("hyperparameters", "rope_dimension_count", []),
+        ("optimizer.params.adam", "learning_rate", []),
+        ("optimizer.state", "no_improvement_count", [*VECTORS[0, "adam"], "past_loss_values"]),
+    ],
+)
+def test_of_numbers_that_stand_together_all_are_found_or_none(
+    group: str, name: str, kept: list[str]
+) -> None:
+    whole = checkpoint()
+    start, length = whole.fields[f"{group}.{name}"]
+    for stop in range(start, start + length):
+        with parse(io.BytesIO(bytes(whole.data[:stop])), partial=True) as found:
+            assert found.error is not None
+            assert found.error.path == f"{group}.{name}"
+            members = found.container
+            for part in group.split("."):
+                members = members[part]
+            assert list(members) == kept
 
 
 def test_what_contradicts_the_format_is_not_part_of_what_was_parsed() -> None:

@@ -616,6 +616,13 @@ class TestText:
         found = json.loads(run("inspect", path, "--no-tensors", "--json").stdout)
         assert "tensors" not in found
 
+    @pytest.mark.parametrize(
+        ("name", "title"), [("v0_adam_one", "Model"), ("ggcl_v1_adam_1a5f0a30e", "Base model")]
+    )
+    def test_whose_sizes_are_listed(self, name: str, title: str, fixtures: Path) -> None:
+        lines = as_text(inspect(fixtures / f"{name}.bin")).splitlines()
+        assert [line for line in lines if line in ("Model", "Base model")] == [title]
+
     def test_quiet(self, fixtures: Path) -> None:
         done = run("inspect", fixtures / "v0_adam_one.bin", "--quiet")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -257,6 +257,18 @@ def test_an_order_against_the_signs_is_taken_with_a_warning(
         assert read(output) == resumed(reference.read(fixtures / name), order, "flash", rows)
 
 
+def test_an_order_that_is_given_is_compared_with_everything(
+    fixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converter.resume.detect.SAMPLE_BYTES", 0)
+    arguments = ("--resume-with", "flash", "--eps", 1e-5, "--batch", 2, "--order", "plain")
+    said = ggcp("convert", fixtures / "v0_adam_one.bin", tmp_path / "out.gguf", *arguments)
+    assert said.err == [
+        "ggcp: --order plain is taken, but the file says otherwise: x holds the model's tensors in "
+        "the order scratch"
+    ]
+
+
 def test_what_is_found_out_is_said(fixtures: Path, tmp_path: Path) -> None:
     said = ggcp("convert", fixtures / "v1_lbfgs.bin", tmp_path / "out", "--resume-with", "plain")
     assert said.err == [
