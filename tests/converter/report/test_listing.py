@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_shown(files: Path) -> N
     assert code == 1
     assert text.splitlines()[1:3] == [
         "nothing.bin                  cannot be read: no such file",
-        "pipe                         cannot be read: a pipe",
+        "pipe                         cannot be read: this is a pipe",
     ]
     assert text.splitlines()[3].startswith("v1_lbfgs.bin ")
     assert error == (
