@@ -181,7 +181,7 @@ def _training_steps(report: Report) -> Iterator[Step]:
         folder = _beside(report.file, "pytorch", end="")
         options = f"{_vocabulary(report)}{_epsilon(report)}".rstrip()
         yield Step(
-            "Continue the training in PyTorch: a Hugging Face folder, with the optimizer in it",
+            "Continue the training in PyTorch, from a Hugging Face folder",
             f"ggcp export {source} {folder} --format hf {options}".rstrip(),
         )
     if report.optimizer is None:

@@ -222,7 +222,7 @@ class TestNeighbours:
     def test_a_link_where_a_file_is_to_be_made(self, out: Path, folder: Path, victim: Path) -> None:
         with FolderOutput(out) as output:
             (unfinished(folder) / "config.json").symlink_to(victim / "config.json")
-            with pytest.raises(ConversionError, match="found 'File exists'"):
+            with pytest.raises(ConversionError, match="cannot be written: 'File exists'"):
                 output.file("config.json", 3)
         assert (victim / "config.json").read_text() == "precious"
 

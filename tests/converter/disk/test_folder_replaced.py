@@ -228,8 +228,7 @@ class TestForce:
 
         monkeypatch.setattr(os, "rename", rename)
         assert refused(out, **FORCE) == (
-            "expected a folder that can be written, found 'Input/output error'; the disk cannot "
-            "write; write to another one"
+            "cannot be written: 'Input/output error'; write to another folder or disk"
         )
         assert [name[: len(ASIDE)] for name in seen] == [ASIDE, "out", "out"]
         assert tree(folder) == before
@@ -254,9 +253,7 @@ class TestForce:
         before = tree(folder)
         good = len(OTHERS) + 2  # with ggcp.json, and the new folder itself
         monkeypatch.setattr(os, "fsync", failing(errno.EIO, good, os.fsync))
-        assert refused(out, **FORCE).startswith(
-            "expected a folder that can be written, found 'Input/output error'; "
-        )
+        assert refused(out, **FORCE).startswith("cannot be written: 'Input/output error'; ")
         assert tree(folder) == before
 
     def test_nor_moved_back(self, out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,7 @@ def test_a_type_that_an_adapter_cannot_have(outtype: str, fixtures: Path, folder
 def test_a_training_checkpoint(fixtures: Path, folder: Path) -> None:
     assert refused(folder, fixtures / "v1_adam_one.bin") == (
         "expected a vocabulary of 300 tokens, which the checkpoint does not hold, found no "
-        f"--vocab; found {fixtures}/vocab300.gguf (and 4 more) with 300 tokens: if the model was "
+        f"--vocab; found {fixtures}/vocab300.gguf (and 3 more) with 300 tokens: if the model was "
         f"trained with it, add --vocab {fixtures}/vocab300.gguf"
     )
 

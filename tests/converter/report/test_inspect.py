@@ -292,7 +292,7 @@ def test_the_structure_of_the_json_is_stable(tmp_path: Path) -> None:
     assert found == {**EXACT, "file": {"name": "tiny.bin", "bytes": len(data)}}
     assert list(order) == ["candidates", "evidence", "indifferent", "sampled"]
     assert order["sampled"] is False
-    assert [list(step) for step in steps] == [["purpose", "command"]] * 4
+    assert [list(step) for step in steps] == [["purpose", "command"]] * 5
     offset = made.fields["model.norm.data"][0]
     assert tensors[1] == {
         "path": "model.norm",
@@ -525,7 +525,7 @@ class TestNotes:
     def test_moments_of_summed_gradients(self, fixtures: Path) -> None:
         for name in REAL:
             notes = " ".join(as_json(inspect(fixtures / f"{name}.bin"))["notes"])
-            summed = name.startswith(("v0_adam", "v1params_adam"))  # L-BFGS has no moments
+            summed = name.startswith(("v0_adam", "ggcp_", "v1params_adam"))  # L-BFGS has no moments
             assert ("The moments are those of gradients summed over a batch" in notes) == summed, (
                 name
             )
@@ -555,7 +555,7 @@ class TestNextSteps:
         (tmp_path / "IN.bin").write_bytes((fixtures / f"{name}.bin").read_bytes())
         (tmp_path / "VOCAB").write_bytes((fixtures / "vocab300.ggjt").read_bytes())
         commands = self.commands("IN.bin", tmp_path)
-        assert len(commands) == (5 if name.startswith("ggcl") else 4)
+        assert len(commands) == (4 if name == "v1_lbfgs" else 5)
         for command in commands:
             if "BASE.gguf" in command:
                 continue
@@ -675,10 +675,13 @@ class TestText:
         assert "  layer 7 " not in text
 
 
-def test_standard_input_is_no_file(tmp_path: Path) -> None:
+def test_an_empty_folder(tmp_path: Path) -> None:
     done = run("inspect", tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"ggcp: {tmp_path}: this is a folder")
+    assert done.stderr == (
+        f"ggcp: {tmp_path}: file: expected a file, or a folder with files, found a folder without "
+        "files; give the name of a file, or of the folder that holds it\n"
+    )
 
 
 def test_a_file_written_to_meanwhile(tmp_path: Path) -> None:

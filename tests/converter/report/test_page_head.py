@@ -251,5 +251,5 @@ def test_a_vocabulary_beside_the_file_is_named(fixtures: Path, tmp_path: Path) -
     (tmp_path / "<b>.gguf").write_bytes((fixtures / "vocab300.gguf").read_bytes())
     page = re.sub(r"</?span[^>]*>", "", as_html(inspect(tmp_path / "in.bin")))
     name = html.escape(str(tmp_path / "<b>.gguf"))
-    assert f"<p>Found {name} with 300 tokens: if the model was trained with it, add " in page
+    assert f"<p>{name} has as many, and stands in the commands above.</p>" in page
     assert "VOCAB" not in page

@@ -39,6 +39,8 @@ What you can do next
   # Run the model (VOCAB: the vocabulary it was trained with, 300 tokens; dated
   # 2023-07-10: probably --eps 1e-6)
   ggcp export chk.bin chk-model.gguf --vocab VOCAB --eps 1e-6
+  # Continue the training in PyTorch, from a Hugging Face folder
+  ggcp export chk.bin chk-pytorch --format hf --vocab VOCAB --eps 1e-6
   # Continue the training with llama.cpp of August 2023 to May 2024; add --batch
   # with the trainer's -b, if you know it
   ggcp convert chk.bin chk-resume.gguf --resume-with flash --eps 1e-6

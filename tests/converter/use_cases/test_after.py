@@ -21,7 +21,12 @@ def last_note(line: str, folder: Path) -> str:
 def inputs(fixtures: Path, tmp_path: Path) -> Path:
     for name in (
         *("v0_adam_one.bin", "v1_adam_past3.bin", "v1_lbfgs.bin", "ggcl_v1_adam_1a5f0a30e.bin"),
-        *("ggcl_1a5f0a30e_ranks.bin", "base_mha.gguf", "vocab300.gguf"),
+        *(
+            "ggcl_ecb1b20c8-patched_ranks.bin",
+            "ggcl_1a5f0a30e_one_flash.bin",
+            "base16.gguf",
+            "vocab300.gguf",
+        ),
     ):
         shutil.copy(fixtures / name, tmp_path)
     return tmp_path
@@ -47,7 +52,7 @@ def inputs(fixtures: Path, tmp_path: Path) -> Path:
             'Try it: llama-completion -m BASE.gguf --lora a.gguf -p "Once upon a time" -n 32',
         ),
         (
-            "export ggcl_v1_adam_1a5f0a30e.bin m.gguf --merge base_mha.gguf",
+            "export ggcl_1a5f0a30e_one_flash.bin m.gguf --merge base16.gguf",
             'Try it: llama-completion -m m.gguf -p "Once upon a time" -n 32',
         ),
         (
@@ -73,7 +78,7 @@ def inputs(fixtures: Path, tmp_path: Path) -> Path:
             "--ctx 16 --lora-r 2",
         ),
         (
-            "convert ggcl_1a5f0a30e_ranks.bin c.gguf",
+            "convert ggcl_ecb1b20c8-patched_ranks.bin c.gguf",
             "Go on: finetune --model-base BASE.gguf --checkpoint-in c.gguf --train-data TEXT.txt "
             "--ctx 16 --lora-r 6 --rank-ffn-norm 2 --rank-out-norm 3 --rank-tok-embd 4 "
             "--rank-out 5 --rank-wk 7 --rank-wv 8 --rank-wo 9 --rank-w1 10 --rank-w2 11 "

@@ -70,6 +70,7 @@ def test_the_commands_of_inspect_have_it(dated: Path) -> None:
     commands = [step["command"] for step in found["next"]]  # type: ignore[attr-defined]
     assert commands == [
         f"ggcp export {source} v0_adam_one-model.gguf --vocab vocab300.gguf --eps 1e-6",
+        f"ggcp export {source} v0_adam_one-pytorch --format hf --vocab vocab300.gguf --eps 1e-6",
         f"ggcp convert {source} {target} --resume-with flash --eps 1e-6",
         f"ggcp convert {source} {target} --resume-with plain --eps 1e-6",
         f"ggcp verify {source} {target}",

@@ -156,14 +156,14 @@ class TestWhereItIsMissing:
             "the following arguments are required: --vocab, a file with the 3 tokens that the "
             "model was trained with; not LLaMA's, which has 32,000: look for the file that was "
             "the trainer's --vocab-model, for its --model-out (ggml-NAME.bin), or for a "
-            "tokenizer.model"
+            "tokenizer.model; see ggcp export --help"
         )
         (folder / "ggml-vocab.bin").write_bytes(ggjt(*SPECIAL))
         done = run("export", "in.bin", "out.gguf", cwd=folder)
         assert done.returncode == 2
         assert done.stderr.splitlines()[-1].endswith(
             "; found ggml-vocab.bin with 3 tokens: if the model was trained with it, add --vocab "
-            "ggml-vocab.bin"
+            "ggml-vocab.bin; see ggcp export --help"
         )
         assert not (folder / "out.gguf").exists()
 
