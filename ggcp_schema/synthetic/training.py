@@ -41,7 +41,6 @@ _PARAMS = {
     "print_forward_graph": 0,
     "print_backward_graph": 0,
     "compiler_padding": bytes(2),
-    "adam": _ADAM_PARAMS,
 }
 
 
@@ -76,6 +75,7 @@ class Synthetic(SyntheticCheckpoint):
             context["params"] = {
                 **_PARAMS,
                 "type": kind,
+                "adam": {**_ADAM_PARAMS},  # whose owner may change it
                 "convergence_past_count": lengths["convergence_past_count"],
                 "lbfgs": {**_LBFGS_PARAMS, "approx_hessian_count": lengths["approx_hessian_count"]},
             }

@@ -255,3 +255,11 @@ def test_a_large_one_is_never_in_memory(kind: OptimizerType) -> None:
     tracemalloc.stop()
     assert file.position > 180e6
     assert peak < 8e6
+
+
+def test_what_is_changed_in_one_stays_out_of_the_next() -> None:
+    given = Synthetic().container()
+    given["optimizer"]["params"]["adam"]["schedule_factor"] = 0.25
+    given["optimizer"]["params"]["lbfgs"]["largest_step"] = 0.25
+    params = Synthetic().container()["optimizer"]["params"]
+    assert (params["adam"]["schedule_factor"], params["lbfgs"]["largest_step"]) == (1.0, 1e20)
