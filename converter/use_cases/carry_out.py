@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converter.assumptions import Assumption
-from converter.disk.folder_output import FolderOutput
 from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.gguf_io.writer import write
-from converter.hf_io.comparison import content_differences
-from converter.hf_io.writing import write_file
 from converter.numeric.encode import Encoding, Tally
 from converter.parts import Computed
 from converter.plan import FolderPlan, Plan, PlannedTensor
 from converter.progress import LOGGER, Progress, silent
 from ggcp_schema import Source
 from ggcp_schema.tensor import element_count
+
+if TYPE_CHECKING:
+    from converter.disk.folder_output import FolderOutput
 
 MOST_REPORTED = 10
 """Tensors that are named in the notes; of the others only the number is given."""
@@ -125,6 +125,9 @@ def carry_out_folder(
         ConversionError: the disk refuses, or what was written is not what was planned.
         FormatError: one of the sources was written to in the meantime.
     """
+    from converter.hf_io.comparison import content_differences  # which a GGUF does not need
+    from converter.hf_io.writing import write_file
+
     with output:
         files = [(planned, output.file(planned.name, planned.length)) for planned in plan.files]
         with writing.progress("Writing", plan.length) as count:

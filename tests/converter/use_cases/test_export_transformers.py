@@ -52,7 +52,8 @@ def assert_same_logits(
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_checkpoints(name: str, fixtures: Path, tmp_path: Path) -> None:
-    path = export(fixtures / name, tmp_path / "model.gguf", epsilon=REAL[name])
+    # transformers keeps what it read by its name, and pytest gives that of a folder again.
+    path = export(fixtures / name, tmp_path / f"{name}.gguf", epsilon=REAL[name])
     assert_same_logits(fixtures / name, path, TOKENS, REAL[name])
 
 
@@ -64,7 +65,7 @@ def test_every_type(outtype: str, within: float, tmp_path: Path) -> None:
     synthetic = Synthetic(block_count=1, context_length=64)
     weights = train(synthetic, SENTENCE)
     checkpoint = write_checkpoint(tmp_path / "checkpoint.bin", synthetic, weights)
-    path = export(checkpoint, tmp_path / "model.gguf", outtype=outtype, epsilon=1e-5)
+    path = export(checkpoint, tmp_path / f"{outtype}.gguf", outtype=outtype, epsilon=1e-5)
     assert_same_logits(checkpoint, path, SENTENCE, 1e-5, within)
 
 
