@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from construct import Container
 from gguf import GGUFType, Keys
 
 from converter.facts import Facts
@@ -33,6 +32,7 @@ from converter.layouts.tables import (
     ROPE_SCALE_LINEAR,
     SIZE_ROWS,
     tensor_name,
+    weight_shapes,
 )
 from converter.parts import Array
 from converter.progress import LOGGER
@@ -46,9 +46,6 @@ from converter.vocabulary.gguf_file import tokenizer_of
 from ggcp_schema import FormatError, Source
 from ggcp_schema.foreign import Foreign, ForeignFileError, Kind, gguf_kind
 from ggcp_schema.language.checks import shown
-from ggcp_schema.lora import LoraModel
-from ggcp_schema.model import Model
-from ggcp_schema.tensor import slots
 
 T = TypeVar("T")
 
@@ -219,11 +216,8 @@ class TrainerGguf:
         )
 
     def _weights(self, sizes: Hyperparameters, ranks: Mapping[str, int] | None) -> dict[str, Array]:
-        root: dict[str, Any] = {"hyperparameters": vars(sizes), "ranks": ranks}
-        root["feed_forward_length"] = sizes.feed_forward_length
-        form = Model if ranks is None else LoraModel
         weights = {}
-        for path, wanted in slots(form, {"_root": _attributes(root)}):
+        for path, wanted in weight_shapes(sizes, ranks):
             shape = wanted
             if path.endswith((".wk.b", ".wv.b")):
                 shape = (wanted[0], sizes.key_value_length)
@@ -253,12 +247,3 @@ class TrainerGguf:
         except FormatError as error:
             LOGGER.warning("the vocabulary in the file cannot be used: %s", error)
             return None
-
-
-def _attributes(members: Mapping[str, Any]) -> Any:
-    return Container(
-        {
-            name: _attributes(member) if isinstance(member, Mapping) else member
-            for name, member in members.items()
-        }
-    )

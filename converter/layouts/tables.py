@@ -11,13 +11,17 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
+from construct import Container
 from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, MODEL_TENSOR, TENSOR_NAMES, Keys
 
 from converter.gguf_io import keys
 from converter.plan import Metadata
-from converter.snapshot import Snapshot
+from converter.snapshot import Hyperparameters, Snapshot
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.gguf import ValueType
+from ggcp_schema.lora import LoraModel
+from ggcp_schema.model import Model
+from ggcp_schema.tensor import slots
 
 ARCHITECTURE = MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA]
 
@@ -165,3 +169,29 @@ def metadata(rows: tuple[Row | Fixed, ...], snapshot: Snapshot) -> Iterator[Meta
     for row in rows:
         value = row.value if isinstance(row, Fixed) else value_at(snapshot, row.path)
         yield Metadata(row.key, row.type, value)
+
+
+def weight_shapes(
+    sizes: Hyperparameters, ranks: Mapping[str, int] | None
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield path and shape of each tensor of a model, or of each half of a pair, by the schema.
+
+    Args:
+        sizes: of the model, all of whose heads have keys and values of their own.
+        ranks: of a LoRA, by kind of pair; None for a whole model.
+    """
+    root = {
+        "hyperparameters": vars(sizes),
+        "ranks": ranks,
+        "feed_forward_length": sizes.feed_forward_length,
+    }
+    return slots(Model if ranks is None else LoraModel, {"_root": _attributes(root)})
+
+
+def _attributes(members: Mapping[str, Any]) -> Any:
+    return Container(
+        {
+            name: _attributes(member) if isinstance(member, Mapping) else member
+            for name, member in members.items()
+        }
+    )

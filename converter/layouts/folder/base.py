@@ -20,6 +20,7 @@ from converter.layouts.tables import (
     SIZE_ROWS,
     llama_key,
     tensor_name,
+    weight_shapes,
 )
 from converter.numeric.rounding import widened
 from converter.parts import Array, Computed
@@ -70,11 +71,11 @@ def merged_snapshot(snapshot: Snapshot, base: Gguf) -> Snapshot:
 
 
 def _sizes(base: Gguf) -> Hyperparameters:
-    sizes = {row.path.rpartition(".")[2]: base.value(row.key) for row in SIZE_ROWS}
     heads, length = (_whole(base, row.key) for row in (SIZE_ROWS[1], SIZE_ROWS[0]))
     given = _whole(base, HEAD_COUNT_KV, heads)
     if length % heads or heads % given:
         raise _unfit(SIZE_ROWS[1].key, f"a divisor of {length}, and a multiple of {given}", heads)
+    sizes = {}
     for row in SIZE_ROWS:
         default = length // heads if row.key == ROPE_DIMENSION_COUNT else None
         sizes[row.path.rpartition(".")[2]] = _whole(base, row.key, default)
@@ -91,33 +92,19 @@ def _weights(
     if sizes.block_count > len(tensors):  # before anything is looped over
         raise _unfit(SIZE_ROWS[2].key, "as many layers as the file has tensors for", None)
     wanted = {tensor_name(path): path for path in paths(Order.SCRATCH, sizes.block_count)}
+    shapes = dict(weight_shapes(sizes, None))
     for name in tensors:
         if name not in wanted:
             raise _unfit(f"tensor {shown(name)}", "only the tensors of a LLaMA model", "another")
     for name, path in wanted.items():
         if name not in tensors:
             raise _unfit(f"tensor {name}", "a tensor of this name", None)
-        tensor, shape = tensors[name], _shape(path, sizes)
+        tensor, shape = tensors[name], shapes[path]
+        if path.endswith((".wk", ".wv")):  # less where heads share them
+            shape = (shape[0], sizes.key_value_length)
         if tensor.shape != shape:
             raise _unfit(f"tensor {name}", f"the dimensions {shown(shape)}", shown(tensor.shape))
         yield path, Array(shape, (Computed(4 * element_count(shape), _InFloat32(tensor)),))
-
-
-def _shape(path: str, sizes: Hyperparameters) -> tuple[int, ...]:
-    length, inside = sizes.embedding_length, path.rpartition(".")[2]
-    if inside in ("tok_embeddings", "output"):
-        return length, sizes.vocabulary_size
-    if inside.endswith("norm"):
-        return (length,)
-    if inside == "w2":
-        return sizes.feed_forward_length, length
-    rows = {
-        "wk": sizes.key_value_length,
-        "wv": sizes.key_value_length,
-        "w1": sizes.feed_forward_length,
-        "w3": sizes.feed_forward_length,
-    }
-    return length, rows.get(inside, length)
 
 
 @dataclass(frozen=True)
