@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from gguf import GGUFType, Keys
 
@@ -18,9 +17,10 @@ from converter.errors import ConversionError
 from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf
 from converter.layouts.tables import ARCHITECTURE, F32, STRING, U32, tensor_name
-from converter.numeric.delta import Delta, scaled, transposed
+from converter.numeric.delta import Delta, transposed
 from converter.numeric.encode import OUTTYPES, encoded
-from converter.parts import Computed, Part
+from converter.numeric.scale import multiplied
+from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
 from converter.snapshot import Snapshot
@@ -107,10 +107,7 @@ def _tensors(snapshot: Snapshot, kind: TensorType) -> Iterator[PlannedTensor]:
         if _is_norm(path) or not a.shape[0]:
             continue
         name_a, name_b = tensor_name(f"{path}.a"), tensor_name(f"{path}.b")
-        parts_b: tuple[Part, ...] = b.parts
-        if snapshot.delta_scale != 1:
-            times = partial(scaled, b.span, snapshot.delta_scale)
-            parts_b = (Computed(b.span.length, times),)
+        parts_b = tuple(multiplied(part, snapshot.delta_scale) for part in b.parts)
         if path == "tok_embeddings":  # llama.cpp takes rows of lora_a, then multiplies by lora_b
             yield encoded(name_a, b.shape, parts_b, kind)
             yield encoded(name_b, a.shape, a.parts, kind)

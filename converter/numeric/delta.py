@@ -116,13 +116,6 @@ class Delta:
         return largest
 
 
-def scaled(span: Span, scale: float) -> Iterator[bytes]:
-    """Yield the elements times a factor, in float64, each rounded once to float32."""
-    for block in span.blocks():
-        with np.errstate(all="ignore"):
-            yield (np.frombuffer(block, "<f4").astype(np.float64) * scale).astype("<f4").tobytes()
-
-
 def transposed(span: Span) -> Iterator[F32Array]:
     """Yield a matrix, transposed, in blocks of the NumPy shape (some rows, ``span.shape[1]``)."""
     ranks, length = span.shape

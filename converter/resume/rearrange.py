@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from converter.numeric.divide import divided
+from converter.numeric.scale import divided
 from converter.parts import ELEMENT_BYTES, Array, elements
 from converter.resume.detect import CONTINUED, NOT_FLAT, flat_vectors, slices
 from converter.snapshot import Gradients, Moments, Resumption, Snapshot

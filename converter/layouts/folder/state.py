@@ -15,7 +15,7 @@ from converter.hf_io.torch_file import torch_file
 from converter.layouts.folder.adam import Adam
 from converter.layouts.folder.config import as_json
 from converter.layouts.folder.weights import Parameter, parts_of
-from converter.numeric.divide import divided
+from converter.numeric.scale import divided
 from converter.plan import PlannedFile
 from converter.snapshot import Hyperparameters, Moments
 
