@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from io import FileIO
 from typing import NamedTuple
 
 from converter.disk.folder import Folder
+from converter.disk.identity import sha256_of
 from converter.disk.manifest import MANIFEST, Manifest, parse_manifest, require_size
 from converter.progress import Progress, silent
 from ggcp_schema import FormatError, Source
 from ggcp_schema.language.errors import reason
-from ggcp_schema.language.source import BLOCK_BYTES
 
 _HINT = "give a folder that ggcp wrote, or write it again from the checkpoint"
 _KINDS = (
@@ -127,8 +126,8 @@ def changes(
         progress: shows how far reading is.
 
     Raises:
-        OSError: a file cannot be opened or read.
-        FormatError: a file was written to meanwhile.
+        OSError: a file cannot be opened.
+        FormatError: a file cannot be read, or was written to meanwhile.
     """
     for name, status in found.items():
         kind = next(
@@ -147,7 +146,7 @@ def changes(
     with progress("Checking", manifest.length) as count:
         for name, (_, sha256) in manifest.files.items():
             with _opened(folder, name) as source:
-                now = digest(source, count)
+                now = sha256_of(source, count)
                 source.check_unchanged()
             if now != sha256:
                 yield Change(name, "sha256", sha256, now)
@@ -166,22 +165,3 @@ def _opened(folder: Folder, name: str) -> Source:
     except BaseException:
         raw.close()
         raise
-
-
-def digest(source: Source, count: Callable[[int], object]) -> str:
-    """Return the SHA-256 of a whole file, read in blocks, in hexadecimal digits.
-
-    Args:
-        source: the file.
-        count: called with the number of bytes after each block.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    made = hashlib.sha256()
-    block = memoryview(bytearray(BLOCK_BYTES))
-    source.seek(0)
-    while length := source.readinto(block):
-        made.update(block[:length])
-        count(length)
-    return made.hexdigest()

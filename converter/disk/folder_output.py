@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from converter.disk.atomic import AtomicOutput
-from converter.disk.checking import digest
 from converter.disk.copying import write_at
 from converter.disk.folder import MOST_FILES, Folder
+from converter.disk.identity import sha256_of
 from converter.disk.leftovers import lock_to_write
 from converter.disk.manifest import MANIFEST, Listed, Manifest, is_file_name
 from converter.disk.new_file import NewFile, set_mode
@@ -199,7 +199,7 @@ class FolderOutput(AtomicOutput):
         with self._progress("Hashing", total) as count:
             for name, (file, size) in self._files.items():
                 with file.source() as source, file.writing():
-                    listed[name] = Listed(size, digest(source, count))
+                    listed[name] = Listed(size, sha256_of(source, count))
         return listed
 
     def _require_own_files(self, inside: Folder) -> None:

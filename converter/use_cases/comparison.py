@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from converter.errors import ConversionError
 from converter.gguf_io.comparison import Difference, Subject
+from converter.use_cases.export_options import Name
 
 MOST_DIFFERENCES = 100
 """How many differences are told one by one; of one wrong option there are far fewer."""
@@ -44,3 +46,23 @@ def counted(differences: Iterable[Difference], count: int) -> Comparison:
             lines.append(difference.words)
     more = differing.total() - len(lines)
     return Comparison(count, differing, [*lines, f"and {more} more differences"] if more else lines)
+
+
+def require_base_where_merged(path: Name, base: Name | None, *, merged: bool) -> None:
+    """Make sure that a base model is given with a merged model, and with nothing else.
+
+    Args:
+        path: what is compared, a GGUF or a folder.
+        base: the base model that was given.
+        merged: whether it is a base model with the changes of a LoRA.
+
+    Raises:
+        ConversionError: there is one without the other.
+    """
+    if merged != (base is not None):
+        raise ConversionError(
+            path,
+            expected="a merged model to go with --merge" if base else "the base model with it",
+            found="none" if base else "a merged model alone",
+            hint="leave --merge out" if base else "name the base model with --merge BASE.gguf",
+        )

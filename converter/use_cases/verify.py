@@ -25,7 +25,7 @@ from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
-from converter.use_cases.comparison import Comparison, counted
+from converter.use_cases.comparison import Comparison, counted, require_base_where_merged
 from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_options import NO_MODEL
@@ -78,7 +78,7 @@ def compare(
         opened = stack.enter_context(open_checkpoint(source))
         of_lora = opened.lora and (adapter.recognises(finished) or merged.recognises(finished))
         if base is not None or of_lora:
-            _require_base_where_merged(path, finished, base)
+            require_base_where_merged(path, base, merged=merged.recognises(finished))
             require_lora(opened, source)
         if base is not None:
             base_model = merged.read_base(stack.enter_context(Source.open(base)))
@@ -98,16 +98,6 @@ def compare(
         if base is not None:
             base_model.source.check_unchanged()
     return comparison
-
-
-def _require_base_where_merged(path: Name, finished: Gguf, base: Name | None) -> None:
-    if merged.recognises(finished) != (base is not None):
-        raise ConversionError(
-            path,
-            expected="a merged model to go with --merge" if base else "the base model with it",
-            found="none" if base else "a merged model alone",
-            hint="leave --merge out" if base else "name the base model with --merge BASE.gguf",
-        )
 
 
 def _merged(opened: Opened, finished: Gguf, base: Gguf) -> _Expected:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 
-from converter.disk.checking import digest, read_manifest, statuses
+from converter.disk.checking import read_manifest, statuses
 from converter.disk.folder import Folder
+from converter.disk.identity import sha256_of
 from converter.disk.manifest import MANIFEST, Listed, Manifest
 from converter.errors import ConversionError
 from converter.gguf_io.comparison import Difference, Subject
@@ -31,7 +32,7 @@ from converter.plan import FolderPlan, PlannedFile
 from converter.progress import Progress
 from converter.resume.decide import contradictions
 from converter.snapshot import Snapshot
-from converter.use_cases.comparison import Comparison, counted
+from converter.use_cases.comparison import Comparison, counted, require_base_where_merged
 from converter.use_cases.export import require_lora
 from converter.use_cases.export_folder import state_of, whole_model
 from converter.use_cases.export_options import Name
@@ -70,7 +71,7 @@ def compare_folder(source: Name, path: Name, base: Name | None, progress: Progre
                 hint="give a folder that ggcp wrote",
             ) from error
         choices = stored_choices(manifest.choices, folder.path_of(MANIFEST))
-        _require_base_where_merged(path, choices, base)
+        require_base_where_merged(path, base, merged=choices.merged)
         opened = stack.enter_context(open_checkpoint(source))
         model: Gguf | None = None
         if base is not None:
@@ -90,16 +91,6 @@ def compare_folder(source: Name, path: Name, base: Name | None, progress: Progre
         if model is not None:
             model.source.check_unchanged()
     return comparison
-
-
-def _require_base_where_merged(path: Name, choices: Choices, base: Name | None) -> None:
-    if choices.merged != (base is not None):
-        raise ConversionError(
-            path,
-            expected="a merged model to go with --merge" if base else "the base model with it",
-            found="none" if base else "a merged model alone",
-            hint="leave --merge out" if base else "name the base model with --merge BASE.gguf",
-        )
 
 
 def _model(opened: Opened, base: Gguf | None, manifest: Manifest) -> Snapshot:
@@ -160,7 +151,7 @@ def _file_differences(
     with Source.open(folder.path_of(file.name)) as source:
         differing = list(content_differences(file, source, progress))
         yield from differing
-        listed = None if differing else Listed(source.size, digest(source, lambda _count: None))
+        listed = None if differing else Listed(source.size, sha256_of(source, lambda _count: None))
         source.check_unchanged()
     if listed is not None and manifest.files.get(file.name) != listed:
         yield f"{MANIFEST}: files[{file.name}]: another size or hash than that of the file"
