@@ -62,11 +62,15 @@ def _made(name: str, manifest: Mapping[str, Any], options: Namespace) -> int:
     return 0
 
 
-def _report(name: str, options: Namespace, *, identify: bool) -> Report:
+def _report(name: str, options: Namespace, *, identify: bool, beside: bool = True) -> Report:
     from converter.use_cases.inspect import inspect as run_inspection
 
     return run_inspection(
-        name, stats=options.stats, identify=identify or options.stats, progress=terminal.bar
+        name,
+        stats=options.stats,
+        identify=identify or options.stats,
+        beside=beside,
+        progress=terminal.bar,
     )
 
 
@@ -178,7 +182,8 @@ def _found(
 
 def _report_or_error(name: str, options: Namespace) -> Report | FormatError:
     try:
-        return _report(name, options, identify=False)
+        # A line has no room for a vocabulary, and a folder is not to be searched for each file.
+        return _report(name, options, identify=False, beside=options.json)
     except FormatError as error:
         return error
 

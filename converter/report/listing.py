@@ -65,8 +65,7 @@ class Listing:
     def other(self, file: str, what: str) -> str:
         """Return what a file is that is no checkpoint, or why it cannot be read."""
         name = _cut(printable(file), self._name_width).ljust(self._name_width)
-        left = self._width - len(name) - 2
-        return f"{name}  {what if len(what) <= left else f'{what[: left - 3]}...'}"
+        return f"{name}  {_cut_end(what, self._width - len(name) - 2)}"
 
     def footnotes(self) -> tuple[str, ...]:
         """Return what the marks in the lines so far mean."""

@@ -26,6 +26,7 @@ def inspect(
     *,
     stats: bool = False,
     identify: bool = False,
+    beside: bool = True,
     progress: Progress = silent,
 ) -> Report:
     """Report what is in a checkpoint, a damaged one as far as it goes.
@@ -41,6 +42,7 @@ def inspect(
         identify: whether to say which file it is: its SHA-256, for which the whole file is read in
             blocks, and when it was modified. There is no SHA-256 of a damaged file of which more
             than ``MOST_UNREAD`` bytes belong to nothing.
+        beside: whether to look for that vocabulary; it opens up to 64 files.
         progress: shows how far it is.
 
     Raises:
@@ -76,7 +78,7 @@ def inspect(
             vocabularies=(),
             likely_epsilon=likely_epsilon_of(snapshot) if snapshot is not None else None,
         )
-        if report.wanted_tokens is None or verdict(report) is Verdict.LOST:
+        if not beside or report.wanted_tokens is None or verdict(report) is Verdict.LOST:
             return report
         return replace(report, vocabularies=vocabularies_beside(path, report.wanted_tokens))
 
