@@ -67,7 +67,7 @@ class Difference(NamedTuple):
 
 def count_compared(plan: Plan, found: Gguf) -> int:
     """Return of how many things differences can be: keys, tensors, the order of each, the size."""
-    keys = found.keys.keys() | {"general.architecture"} | {item.key for item in plan.metadata}
+    keys = found.keys.keys() | set(_keys(plan))
     tensors = found.tensors.keys() | {tensor.name for tensor in plan.tensors}
     return len(keys) + len(tensors) + 3
 

@@ -19,7 +19,7 @@ from converter.resume.rearrange import rearranged
 from converter.snapshot import Resumption, Snapshot
 from converter.use_cases.after import after_convert
 from converter.use_cases.carry_out import Writing, Written, carry_out, tell_what_was_decided
-from converter.use_cases.epsilon import epsilon_or_assumed
+from converter.use_cases.epsilon import basis_of_epsilon, epsilon_or_assumed
 from ggcp_schema.order import Order
 
 
@@ -70,7 +70,8 @@ def planned_conversion(
         FormatError: the counters give no context length.
     """
     require_optimizer(snapshot)
-    known = basis_of_epsilon(epsilon, snapshot)
+    # A GGUF of a trainer keeps its own.
+    known = Basis.FILE if snapshot.kept is not None else basis_of_epsilon(epsilon, snapshot)
     if resume_with is None:
         if LOGGER.isEnabledFor(logging.INFO):
             log_order(snapshot)
@@ -83,13 +84,6 @@ def planned_conversion(
     )
     plan = trainer_plan(rearranged(snapshot, resumption), epsilon=epsilon)
     return _told(plan, known, *_decided(snapshot, resume_with, resumption))
-
-
-def basis_of_epsilon(given: float | None, snapshot: Snapshot) -> Basis:
-    """Return where the epsilon of the norms comes from; a GGUF of a trainer keeps its own."""
-    if snapshot.kept is not None or (given is None and snapshot.epsilon is not None):
-        return Basis.FILE
-    return Basis.ASSUMED if given is None else Basis.OPTION
 
 
 def _decided(

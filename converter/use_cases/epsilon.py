@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from converter.assumptions import Basis
 from converter.disk.identity import modified
 from converter.progress import LOGGER
 from converter.snapshot import Snapshot
@@ -31,6 +32,18 @@ def likely_epsilon_of(snapshot: Snapshot) -> LikelyEpsilon | None:
         return None
     layout = _LAYOUTS[version]
     return likely_epsilon(date.date().isoformat(), layout, lora=snapshot.ranks is not None)
+
+
+def basis_of_epsilon(given: float | None, snapshot: Snapshot) -> Basis:
+    """Return where the epsilon of the norms comes from.
+
+    Args:
+        given: what the user said.
+        snapshot: the checkpoint.
+    """
+    if given is not None:
+        return Basis.OPTION
+    return Basis.ASSUMED if snapshot.epsilon is None else Basis.FILE
 
 
 def epsilon_or_assumed(given: float | None, snapshot: Snapshot, command: str) -> float:

@@ -28,7 +28,7 @@ from converter.use_cases.carry_out import (
     tell_what_was_decided,
     warn_of_not_finite,
 )
-from converter.use_cases.epsilon import epsilon_or_assumed
+from converter.use_cases.epsilon import basis_of_epsilon, epsilon_or_assumed
 from converter.use_cases.export_options import (
     ExportOptions,
     Name,
@@ -214,7 +214,6 @@ def _model(
         sources.append(stack.enter_context(Source.open(options.vocabulary)))
         vocabulary = read_vocabulary(sources[-1], token_count=sizes.vocabulary_size)
         tokenizer = vocabulary.metadata
-    basis = Basis.ASSUMED if snapshot.epsilon is None else Basis.FILE
     length, of_length = options.context_length, Basis.OPTION
     if length is None:
         length, of_length = trained_context_length(snapshot)
@@ -239,7 +238,7 @@ def _model(
             snapshot.rope.scale,
         )
     assumptions = (
-        Assumption("epsilon", choices.epsilon, basis if options.epsilon is None else Basis.OPTION),
+        Assumption("epsilon", choices.epsilon, basis_of_epsilon(options.epsilon, snapshot)),
         Assumption("context_length", choices.context_length, of_length),
     )
     plan = replace(model_plan(snapshot, choices), assumptions=assumptions)

@@ -124,10 +124,6 @@ def planned_folder(inputs: Inputs, options: FolderOptions) -> FolderPlan:
         without_optimizer=why,
     )
     plan = folder_plan(snapshot, choices, state)
-    if tokenizer is None:
-        LOGGER.warning(
-            "there is no vocabulary: the folder is written without a tokenizer (--vocab)"
-        )
     if adam is not None:
         warn_of_assumptions(adam)
     return plan
