@@ -115,12 +115,13 @@ def tensor_table(report: Report, *, plain: bool = False) -> str:
 
 
 def _tensor_rows(report: Report, plain: bool) -> Iterator[str]:
-    head = ("path", "name", "shape", "offset", "bytes", *_MEASURES * bool(report.statistics))
+    measured = bool(report.statistics)
+    head = ("path", "name", "shape", "offset", "bytes", *_MEASURES * measured)
     rows: list[tuple[str, ...]] = [head]
     for tensor in report.tensors:
         shape = (" x " if plain else " × ").join(map(str, tensor.shape)) or "none"
         found = report.statistics.get(tensor.path)
-        measures = _measures(found) if found else ()
+        measures = _measures(found) if found else ("-",) * len(_MEASURES) * measured
         where = (f"{tensor.offset:#x}", number(tensor.length))
         rows.append((tensor.path, tensor.name or "-", shape, *where, *measures))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -155,6 +155,16 @@ def test_half_precision_is_widened_exactly(
     assert values["hyperparameters"] == {"embedding_length": 32, "block_count": 2}
 
 
+def test_what_is_not_measured_is_a_dash(tmp_path: Path) -> None:
+    """Elements of two bytes are not; the others in the same file are."""
+    peft(tmp_path / "peft.bin")
+    report = inspect(tmp_path / "peft.bin", stats=True)
+    rows = [line.split() for line in as_text(report).split("\n") if ".attention.wq." in line]
+    assert [row[-7:] == ["-"] * 7 for row in rows] == [True, False]
+    assert [len(row) for row in rows] == [len(rows[0])] * 2
+    assert as_html(report).count("layers.1.attention.wq.weight.lora") == 2
+
+
 def test_a_base_that_does_not_fit(base: Path, tmp_path: Path) -> None:
     with (tmp_path / "large.bin").open("wb") as file:
         SyntheticAdapter(block_count=3).write(file)
