@@ -23,6 +23,7 @@ from ggcp_schema.history import (
     TRAINERS_OF,
     WRITERS,
     Trainer,
+    dated,
     stores_mean_losses,
     sums_gradients,
 )
@@ -157,8 +158,8 @@ def _header_note(container: Mapping[str, Any]) -> str:
     multiple = container.get("hyperparameters", {}).get("feed_forward_multiple")
     if container["magic"] == b"lcgg" and multiple == LORA_MULTIPLE:
         return (
-            "n_mult is 4, a constant in finetune from 0564f4ed1 on. The feed-forward length was "
-            "read off the tensors."
+            f"n_mult is 4, a constant in finetune from {dated('0564f4ed1')} on. The feed-forward "
+            "length was read off the tensors."
         )
     return ""
 

@@ -236,3 +236,11 @@ def test_words_without_commits() -> None:
     assert without_commits("from 2023-06-13 (e32089b2c) on") == "from 2023-06-13 on"
     assert without_commits("branch, d395b19c8 to 4072f20bb (until") == "branch (until"
     assert without_commits("d39c8e6860 accessible") == "d39c8e6860 accessible"
+
+
+def test_a_note_without_its_commit_keeps_its_date(
+    fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fixtures)  # long names in the commands would take the room of the notes
+    text = " ".join(as_screen(inspect("ggcl_0564f4ed1.bin")).split())
+    assert "n_mult is 4, a constant in finetune from 2023-08-29 on." in text
