@@ -268,6 +268,8 @@ def lines() -> Iterator[str]:
     yield "export in.bin taken --format hf"
     yield "export in.bin OUT --merge base.gguf"
     yield "export c/lora-0.bin OUT"
+    yield "export c/lora-optimizer.bin OUT"
+    yield "export c/lora-cut.bin OUT --rescue"
     for name, _ in vocabularies():
         yield f"export in.bin OUT --vocab v/{name}"
     for name in ("in.bin", "lora.bin", "c/algg.bin", "c/zip.bin", "c/empty.bin"):

@@ -307,7 +307,7 @@ def _export(command: argparse.ArgumentParser) -> None:
         "--rescue",
         action="store_true",
         help="take the model from a damaged checkpoint if all of it is there, or all but the end "
-        "of the last tensor, which becomes zero",
+        "of the last tensor, which becomes zero; a LoRA if all of its pairs are there",
     )
     _add_gguf_options(command)
 

@@ -37,10 +37,10 @@ class Opened(Protocol):
         """
 
     def model(self, *, rescue: bool) -> Snapshot:
-        """Return its model, where ``rescue`` is set also from a damaged file.
+        """Return its model or pairs, where ``rescue`` is set also from a damaged file.
 
         Raises:
-            FormatError: it is damaged; with ``rescue``, in a way that takes its model.
+            FormatError: it is damaged; with ``rescue``, in a way that takes some of them.
         """
 
     def partial_snapshot(self) -> Snapshot | None:

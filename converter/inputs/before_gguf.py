@@ -87,22 +87,22 @@ class CheckpointBeforeGguf:
         return self._snapshot()
 
     def model(self, *, rescue: bool) -> Snapshot:
-        """Return its model, where ``rescue`` is set also from a damaged file.
+        """Return its model or pairs, where ``rescue`` is set also from a damaged file.
 
         Raises:
-            FormatError: it is damaged; with ``rescue``, in a way that takes its model.
+            FormatError: it is damaged; with ``rescue``, in a way that takes some of them.
         """
         if self.error is None:
             if rescue:
                 LOGGER.info("nothing to rescue: the checkpoint is whole")
             return self._snapshot()
         if not rescue:
-            raise offering_rescue(self.error, model_is_whole=self._model_is_whole)
+            raise offering_rescue(self.error, whole=self._model_is_whole, lora=self.lora)
         if self._model_is_whole:
-            warn_of_damage(self.error)
+            warn_of_damage(self.error, lora=self.lora)
             return replace(self._snapshot(), missing=0)
         if self.error.hint != ABORTED_SAVE:
-            raise refusing_rescue(self.error)
+            raise refusing_rescue(self.error, lora=self.lora)
         snapshot = self._snapshot()
         w3, missing = last_w3(self.source, self.error, snapshot.hyperparameters)
         path = f"layers[{snapshot.hyperparameters.block_count - 1}].feed_forward.w3"

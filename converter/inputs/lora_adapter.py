@@ -9,6 +9,7 @@ import numpy as np
 
 from converter.facts import Facts, Group, TensorFacts
 from converter.inputs.regions import file_regions
+from converter.inputs.rescue import refusing_rescue
 from converter.parts import Array
 from converter.progress import LOGGER
 from converter.snapshot import Counters, SizesOfBase, Snapshot
@@ -96,11 +97,13 @@ class LoraAdapterFile:
             return None
 
     def model(self, *, rescue: bool) -> Snapshot:
-        """Return its pairs: it has no model.
+        """Return its pairs; ``rescue`` does nothing, as nothing but pairs could be damaged.
 
         Raises:
             FormatError: it is damaged.
         """
+        if self.error is not None and rescue:
+            raise refusing_rescue(self.error, lora=True)
         return self.snapshot()
 
     def partial_snapshot(self) -> Snapshot | None:

@@ -1,4 +1,4 @@
-"""The model of a damaged checkpoint, where all of it is there or all but its end."""
+"""The model of a damaged checkpoint, where all of it is there or all but its end; or a LoRA."""
 
 from __future__ import annotations
 
@@ -11,32 +11,44 @@ from ggcp_schema.language.source import BLOCK_BYTES
 from ggcp_schema.tensor import element_count
 
 _OFFER = "the model in front of it is whole, and --rescue exports it"
+_OFFER_OF_A_LORA = "the pairs in front of it are whole, and --rescue exports them"
 
 _REFUSED = (
     f"--rescue fills in no more than {MOST_UNWRITTEN} values at the end of the last layer's w3, "
     "and here more of the model is missing or damaged; look for another copy, or an earlier "
     "checkpoint"
 )
+_REFUSED_OF_A_LORA = (
+    "--rescue takes a LoRA whose pairs are all there, and here some are missing or damaged; look "
+    "for another copy, or an earlier checkpoint"
+)
 
 
-def offering_rescue(error: FormatError, *, model_is_whole: bool) -> FormatError:
-    """Return what is wrong with a checkpoint; its hint says so if the model can be rescued."""
-    if model_is_whole and error.hint != ABORTED_SAVE:
-        error.hint = f"{error.hint}; {_OFFER}"
+def offering_rescue(error: FormatError, *, whole: bool, lora: bool) -> FormatError:
+    """Return what is wrong with a checkpoint; its hint says so if it can be rescued.
+
+    Args:
+        error: what is wrong.
+        whole: whether all of the model, or all pairs of the LoRA, are there.
+        lora: whether it is a LoRA.
+    """
+    if whole and error.hint != ABORTED_SAVE:
+        error.hint = f"{error.hint}; {_OFFER_OF_A_LORA if lora else _OFFER}"
     return error
 
 
-def refusing_rescue(error: FormatError) -> FormatError:
-    """Return what is wrong with a checkpoint of whose model too much is missing."""
-    error.hint = _REFUSED
+def refusing_rescue(error: FormatError, *, lora: bool) -> FormatError:
+    """Return what is wrong with a checkpoint of whose model, or pairs, too much is missing."""
+    error.hint = _REFUSED_OF_A_LORA if lora else _REFUSED
     return error
 
 
-def warn_of_damage(error: FormatError) -> None:
-    """Tell the user what is damaged behind a model that is whole."""
+def warn_of_damage(error: FormatError, *, lora: bool) -> None:
+    """Tell the user what is damaged behind a model, or pairs, that are whole."""
     LOGGER.warning(
-        "rescued: all weights are whole; the rest is damaged, and is not needed to run the "
-        "model (%s at offset %#x)",
+        "rescued: all %s are whole; the rest is damaged, and is not needed to run the model "
+        "(%s at offset %#x)",
+        "pairs" if lora else "weights",
         error.path,
         error.offset or 0,
     )

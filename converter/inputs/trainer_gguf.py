@@ -116,20 +116,20 @@ class TrainerGguf:
         return self._snapshot() if self._read is None else self._read
 
     def model(self, *, rescue: bool) -> Snapshot:
-        """Return its model, where ``rescue`` is set also from a file whose optimizer is cut.
+        """Return its model or pairs, where ``rescue`` is set also if the optimizer is cut.
 
         Raises:
-            FormatError: it is damaged; with ``rescue``, in a way that takes its model.
+            FormatError: it is damaged; with ``rescue``, in a way that takes some of them.
         """
         if self.error is None:
             if rescue:
                 LOGGER.info("nothing to rescue: the checkpoint is whole")
             return self.snapshot()
         if not rescue:
-            raise offering_rescue(self.error, model_is_whole=self._read is not None)
+            raise offering_rescue(self.error, whole=self._read is not None, lora=self.lora)
         if self._read is None:
-            raise refusing_rescue(self.error)
-        warn_of_damage(self.error)
+            raise refusing_rescue(self.error, lora=self.lora)
+        warn_of_damage(self.error, lora=self.lora)
         return replace(self._read, optimizer=None, missing=0)
 
     def partial_snapshot(self) -> Snapshot | None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from gguf import GGUFType, Keys
 
 from converter.errors import ConversionError
-from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf
+from converter.layouts.provenance import MADE_BY, damage
 from converter.layouts.tables import ARCHITECTURE, F32, STRING, U32, tensor_name
 from converter.numeric.delta import Delta, transposed
 from converter.numeric.encode import OUTTYPES, encoded
@@ -24,7 +24,6 @@ from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
 from converter.snapshot import Snapshot
-from converter.version import __version__
 from ggcp_schema import Span
 from ggcp_schema.gguf import TensorType
 
@@ -73,7 +72,8 @@ def adapter_plan(snapshot: Snapshot, *, outtype: str = "f32") -> Plan:
             Metadata(Keys.General.FILE_TYPE, U32, int(stored.file_type)),
             Metadata(Keys.Adapter.TYPE, STRING, "lora"),
             Metadata(Keys.Adapter.LORA_ALPHA, F32, 0.0),
-            Metadata(keys.GGCP_VERSION, STRING, __version__),
+            MADE_BY,
+            *damage(snapshot),
         ),
         tensors,
     )

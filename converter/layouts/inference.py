@@ -21,9 +21,9 @@ from gguf import (
 )
 
 from converter.errors import ConversionError
-from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf
 from converter.layouts.general import default_name, stored_general
+from converter.layouts.provenance import damage, provenance
 from converter.layouts.tables import (
     ARCHITECTURE,
     BLOCK_COUNT,
@@ -38,13 +38,12 @@ from converter.layouts.tables import (
     ROPE_FREQUENCY_BASE,
     STRING,
     U32,
-    U64,
     Row,
     llama_key,
     metadata,
     tensor_name,
 )
-from converter.layouts.trainer import provenance, stored_epsilon
+from converter.layouts.trainer import stored_epsilon
 from converter.numeric.encode import OUTTYPES, Outtype, encoded, stored_type
 from converter.parts import Computed
 from converter.plan import Metadata, Plan, PlannedTensor
@@ -94,11 +93,6 @@ class Choices:
 def recognises(finished: Gguf) -> bool:
     """Tell whether a GGUF is a model with its vocabulary."""
     return Keys.Tokenizer.LIST in finished.keys
-
-
-def is_rescued(finished: Gguf) -> bool:
-    """Tell whether a GGUF says that its checkpoint was damaged."""
-    return keys.GGCP_MISSING_VALUES in finished.keys
 
 
 def stored_choices(finished: Gguf, snapshot: Snapshot, tokenizer: tuple[Metadata, ...]) -> Choices:
@@ -160,16 +154,11 @@ def model_plan(snapshot: Snapshot, choices: Choices) -> Plan:
             *metadata(_ROPE_ROWS, snapshot),
             *_scaling(snapshot.required_rope),
             *provenance(snapshot),
-            *_missing(snapshot.missing),
+            *damage(snapshot),
             *choices.tokenizer,
         ),
         tensors,
     )
-
-
-def _missing(count: int | None) -> Iterator[Metadata]:
-    if count is not None:
-        yield Metadata(keys.GGCP_MISSING_VALUES, U64, count)
 
 
 def _tensors(snapshot: Snapshot, outtype: Outtype) -> Iterator[PlannedTensor]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from gguf import GGML_QUANT_VERSION, Keys
 
-from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf, GgufTensor, read_gguf
+from converter.layouts.provenance import MADE_BY, damage, is_rescued
 from converter.layouts.tables import (
     ARCHITECTURE,
     BLOCK_COUNT,
@@ -19,7 +19,6 @@ from converter.layouts.tables import (
     HEAD_COUNT,
     HEAD_COUNT_KV,
     ROPE_DIMENSION_COUNT,
-    STRING,
     U32,
     tensor_name,
 )
@@ -31,7 +30,6 @@ from converter.plan import Metadata, Plan, PlannedTensor
 from converter.progress import LOGGER
 from converter.roles import ANOTHER_BASE, Role, refused
 from converter.snapshot import Hyperparameters, SizesOfBase, Snapshot
-from converter.version import __version__
 from ggcp_schema import FormatError, Source
 from ggcp_schema.foreign import Kind, recognised
 from ggcp_schema.gguf import TensorType, ValueType
@@ -108,7 +106,8 @@ def merge_plan(snapshot: Snapshot, base: Gguf, *, outtype: str | None = None) ->
     """Return the plan of the base model with the change of each of its tensors added.
 
     All keys and all other tensors of the base stay as they are; only ``general.file_type`` follows
-    ``outtype``, and ``ggcp.version`` is added.
+    ``outtype``, and ``ggcp.version`` is added; from a damaged checkpoint also
+    ``ggcp.missing_values``.
 
     Args:
         snapshot: a LoRA.
@@ -128,7 +127,7 @@ def merge_plan(snapshot: Snapshot, base: Gguf, *, outtype: str | None = None) ->
         error.file = base.source.label
         raise
     tensors = tuple(_planned(t, deltas.get(t.name), outtype) for t in base.tensors.values())
-    return Plan(ARCHITECTURE, tuple(_metadata(base, outtype)), tensors)
+    return Plan(ARCHITECTURE, tuple(_metadata(snapshot, base, outtype)), tensors)
 
 
 def _require_fit(sizes: SizesOfBase, base: Gguf, deltas: dict[str, Delta]) -> None:
@@ -197,8 +196,10 @@ def _require_tensor(base: Gguf, name: str, delta: Delta) -> None:
         )
 
 
-def _metadata(base: Gguf, outtype: str | None) -> Iterator[Metadata]:
-    changed = {keys.GGCP_VERSION: Metadata(keys.GGCP_VERSION, STRING, __version__)}
+def _metadata(snapshot: Snapshot, base: Gguf, outtype: str | None) -> Iterator[Metadata]:
+    changed = {MADE_BY.key: MADE_BY}
+    if not is_rescued(base):  # what is missing of the base is missing of the result
+        changed |= {item.key: item for item in damage(snapshot)}
     if outtype is not None:
         file_type = OUTTYPES[outtype].file_type
         changed[Keys.General.FILE_TYPE] = Metadata(Keys.General.FILE_TYPE, U32, int(file_type))

@@ -12,6 +12,7 @@ from gguf import Keys
 
 from converter.gguf_io import keys
 from converter.gguf_io.reader import Gguf
+from converter.layouts.provenance import provenance
 from converter.layouts.tables import (
     ARCHITECTURE,
     COUNTER_ROWS,
@@ -30,7 +31,6 @@ from converter.layouts.tables import (
 )
 from converter.plan import Metadata, Plan, PlannedTensor
 from converter.snapshot import Optimizer, Resumption, Snapshot
-from converter.version import __version__
 from ggcp_schema.history import HISTORICAL_EPSILON
 from ggcp_schema.order import Order
 
@@ -97,13 +97,6 @@ def _kept_plan(snapshot: Snapshot, kept: tuple[Metadata, ...]) -> Plan:
         (*(added.pop(item.key, item) for item in kept), *added.values()),
         (*_weights(snapshot), *_vectors(optimizer)),
     )
-
-
-def provenance(snapshot: Snapshot) -> Iterator[Metadata]:
-    """Yield what made the GGUF, and from what."""
-    yield Metadata(keys.GGCP_VERSION, STRING, __version__)
-    if snapshot.optimizer_version is not None:
-        yield Metadata(keys.GGCP_OPTIMIZER_VERSION, U32, snapshot.optimizer_version)
 
 
 def divided_rows(snapshot: Snapshot) -> int:

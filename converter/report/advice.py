@@ -124,7 +124,11 @@ def steps(report: Report) -> tuple[Step, ...]:
 
 
 def _rescue(report: Report) -> Iterator[Step]:
-    if verdict(report) is Verdict.RESCUABLE:
+    if verdict(report) is not Verdict.RESCUABLE:
+        return
+    if report.lora:
+        yield from _lora_exports(report, "--rescue")
+    else:
         zeros = report.aborted_save
         missing = ", with zeros for what is missing" if zeros else ", all of which is there"
         vocabulary = _vocabulary(report)
@@ -195,16 +199,20 @@ def _training_steps(report: Report) -> Iterator[Step]:
 
 def _lora_steps(report: Report) -> Iterator[Step]:
     source, target = shell_word(report.file), _beside(report.file, "resume")
-    yield Step("Use it as an adapter with llama.cpp --lora", _export(report, "", "adapter"))
-    yield Step(
-        f"Merge it into its base model (BASE.gguf{_fitting_base(report)})",
-        _export(report, "--merge BASE.gguf", "merged"),
-    )
+    yield from _lora_exports(report)
     if report.kind_code == "adapter":
         target = _beside(report.file, "adapter")
     else:
         yield from _resuming(report, source, target)
     yield Step("Compare the result with this file", f"ggcp verify {source} {target}")
+
+
+def _lora_exports(report: Report, option: str = "") -> Iterator[Step]:
+    yield Step("Use it as an adapter with llama.cpp --lora", _export(report, option, "adapter"))
+    yield Step(
+        f"Merge it into its base model (BASE.gguf{_fitting_base(report)})",
+        _export(report, f"--merge BASE.gguf {option}".rstrip(), "merged"),
+    )
 
 
 def _fitting_base(report: Report) -> str:

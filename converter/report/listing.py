@@ -17,7 +17,7 @@ _KINDS = {
 }
 _FOOTNOTES = {
     "*": "* no mean loss: compare it with those of the same trainer only",
-    Verdict.RESCUABLE: "rescue: damaged, but ggcp export --rescue makes a model of it",
+    Verdict.RESCUABLE: "rescue: damaged, but ggcp export --rescue gets the model, or the LoRA, out",
 }
 _WHOLE = {Verdict.WHOLE: "yes", Verdict.RESCUABLE: "rescue", Verdict.LOST: "no"}
 

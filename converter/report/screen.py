@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from converter.report.advice import SUMMED_GRADIENTS, notes, steps
 from converter.report.report import Report
-from converter.report.verdict import Verdict, verdict
+from converter.report.verdict import Verdict, verdict, verdict_in_words
 from converter.report.words import TYPES, counted, in_bytes, in_date, number
 from converter.vocabulary.beside import advice
 from ggcp_schema import printable
@@ -39,7 +39,7 @@ def as_screen(report: Report, *, width: int = 80) -> str:
         report: what to show.
         width: columns of the terminal; only commands and addresses may be longer.
     """
-    head = [f"{verdict(report).sentence}.", ""]
+    head = [f"{verdict_in_words(report)}.", ""]
     for label, text in _rows(report):
         head += _row(label, text, width)
     end = [*_next(report, width), "", *textwrap.wrap(_MORE, width)]

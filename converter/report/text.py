@@ -9,7 +9,7 @@ from converter.facts import Region
 from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps, summary
 from converter.report.report import Report
-from converter.report.verdict import verdict
+from converter.report.verdict import verdict_in_words
 from converter.report.words import Section, number, sections
 
 _LEAST_CELLS, _MOST_CELLS = 10, 40  # of the map's bars
@@ -27,7 +27,7 @@ def as_text(report: Report, *, tensors: bool = True, width: int = 100, plain: bo
         plain: whether only ASCII characters are used for drawing.
     """
     file, *others = sections(report)
-    blocks = [textwrap.fill(f"{verdict(report).sentence}. {summary(report)}", width)]
+    blocks = [textwrap.fill(f"{verdict_in_words(report)}. {summary(report)}", width)]
     blocks += [_section(section, width) for section in (file, *others)]
     blocks.append(_map(report, width, plain))
     if notes(report):

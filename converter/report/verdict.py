@@ -14,11 +14,6 @@ class Verdict(Enum):
     RESCUABLE = "rescuable"
     LOST = "lost"
 
-    @property
-    def sentence(self) -> str:
-        """The verdict in words, as a heading without a full stop."""
-        return _SENTENCES[self]
-
 
 _SENTENCES = {
     Verdict.WHOLE: "Whole: every byte accounted for",
@@ -31,11 +26,18 @@ def verdict(facts: Facts) -> Verdict:
     """Return what a file is good for: what ``export --rescue`` does with it, without doing it.
 
     Args:
-        facts: all that is known of the file. How many parameters its model has is known only where
-            all of the model was read.
+        facts: all that is known of the file. How many parameters its model has, or a LoRA, is known
+            only where all of them were read.
     """
     if facts.error is None:
         return Verdict.WHOLE
-    # Of a damaged LoRA nothing is exported, whatever of it is whole: --rescue is for models.
     model_is_there = facts.parameter_count is not None or facts.aborted_save
-    return Verdict.RESCUABLE if model_is_there and not facts.lora else Verdict.LOST
+    return Verdict.RESCUABLE if model_is_there else Verdict.LOST
+
+
+def verdict_in_words(facts: Facts) -> str:
+    """Return what a file is good for, as a heading without a full stop."""
+    found = verdict(facts)
+    if facts.lora and found is Verdict.RESCUABLE:
+        return "Damaged, but the LoRA can be rescued"
+    return _SENTENCES[found]

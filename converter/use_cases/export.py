@@ -85,7 +85,7 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
         if options.base is not None:
             require_lora(opened, source)
             require_outtype(source, options, "a merged model", tuple(OUTTYPES))
-            snapshot = opened.snapshot()
+            snapshot = opened.model(rescue=options.rescue)
             _warn_of_shared_heads(snapshot)
             _warn_of_layers(snapshot)
             base = stack.enter_context(Source.open(options.base))
@@ -94,7 +94,7 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
         elif opened.lora:
             refuse_options_of_a_model(source, options, merge=False)
             require_outtype(source, options, "an adapter", ADAPTER_OUTTYPES)
-            snapshot = opened.snapshot()
+            snapshot = opened.model(rescue=options.rescue)
             _warn_of_shared_heads(snapshot)
             _warn_of_layers(snapshot)
             plan = adapter_plan(snapshot, outtype=options.outtype or "f32")

@@ -170,7 +170,7 @@ def whole_model(opened: Opened, base: Gguf | None, *, rescue: bool) -> Snapshot:
     """
     if base is None:
         return opened.model(rescue=rescue)
-    snapshot = merged_snapshot(opened.snapshot(), base)
+    snapshot = merged_snapshot(opened.model(rescue=rescue), base)
     keys = read_vocabulary(
         base.source, token_count=snapshot.hyperparameters.vocabulary_size, complete=False
     ).metadata

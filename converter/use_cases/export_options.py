@@ -24,7 +24,7 @@ class ExportOptions:
         model_name: the model's name; None to take it from ``metadata`` or the checkpoint's name.
         metadata: a JSON file with keys ``general.*``; None for none.
         rescue: whether a damaged checkpoint is exported if its model is there, all of it or all but
-            the end of the last layer's w3.
+            the end of the last layer's w3; or, of a LoRA, all pairs.
         base: for a LoRA, the model that it was trained on, a GGUF: the result is that model with
             the changes added; None for an adapter.
     """
@@ -58,7 +58,6 @@ _OF_A_MODEL = {
     "epsilon": "--eps",
     "model_name": "--model-name",
     "metadata": "--metadata",
-    "rescue": "--rescue",
 }
 """What only a model takes, and the options of the command line that say it."""
 
@@ -85,7 +84,7 @@ def refuse_options_of_a_model(source: Name, options: ExportOptions, *, merge: bo
         else "an adapter takes it from the model that it is used with"
     )
     for name, option in _OF_A_MODEL.items():
-        if getattr(options, name) not in (None, False):
+        if getattr(options, name) is not None:
             raise OptionsError(
                 source,
                 usage=f"{option} does not go with {of}: {reason}",

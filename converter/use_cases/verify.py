@@ -21,10 +21,12 @@ from converter.gguf_io.comparison import (
 from converter.gguf_io.reader import Gguf
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts import adapter, inference, merged, trainer
+from converter.layouts.provenance import is_rescued
 from converter.plan import Plan
 from converter.progress import Progress, silent
 from converter.resume.decide import contradictions
 from converter.resume.rearrange import rearranged
+from converter.snapshot import Snapshot
 from converter.use_cases.comparison import Comparison, counted, require_base_where_merged
 from converter.use_cases.convert import require_optimizer
 from converter.use_cases.export import require_lora
@@ -100,21 +102,26 @@ def compare(
     return comparison
 
 
+def _read(opened: Opened, finished: Gguf) -> Snapshot:
+    """Return the checkpoint, also a damaged one where the GGUF says that it was rescued."""
+    return opened.model(rescue=opened.error is not None and is_rescued(finished))
+
+
 def _merged(opened: Opened, finished: Gguf, base: Gguf) -> _Expected:
-    snapshot = opened.snapshot()
+    snapshot = _read(opened, finished)
     outtype = merged.stored_outtype(finished, snapshot, base)
     return _Expected(merged.merge_plan(snapshot, base, outtype=outtype))
 
 
 def _adapter(opened: Opened, finished: Gguf) -> _Expected:
     outtype = adapter.stored_outtype(finished)
-    return _Expected(adapter.adapter_plan(opened.snapshot(), outtype=outtype))
+    return _Expected(adapter.adapter_plan(_read(opened, finished), outtype=outtype))
 
 
 def _model(opened: Opened, finished: Gguf) -> _Expected:
     if opened.lora:
         raise ConversionError(opened.source.label or "checkpoint", **NO_MODEL)
-    snapshot = opened.model(rescue=inference.is_rescued(finished))
+    snapshot = _read(opened, finished)
     count = snapshot.hyperparameters.vocabulary_size
     vocabulary = read_vocabulary(finished.source, token_count=count, complete=False)
     choices = inference.stored_choices(finished, snapshot, vocabulary.metadata)

@@ -17,7 +17,7 @@ from converter.report.html.charts import losses, norms
 from converter.report.html.file_map import file_map
 from converter.report.html.tensor_tables import LEGEND, tensor_tables
 from converter.report.report import Report
-from converter.report.verdict import Verdict, verdict
+from converter.report.verdict import Verdict, verdict, verdict_in_words
 from converter.report.vocabulary_advice import vocabulary_advice
 from converter.report.words import (
     TYPES,
@@ -127,7 +127,7 @@ def _verdict(report: Report) -> str:
     return (
         f'<div class="verdict {found.value}"><svg viewBox="0 0 24 24" aria-hidden="true">'
         f'<circle cx="12" cy="12" r="11"/><path d="{_SIGNS[found]}"/></svg>'
-        f"<div><p><strong>{escape(found.sentence)}</strong></p>{why}</div></div>"
+        f"<div><p><strong>{escape(verdict_in_words(report))}</strong></p>{why}</div></div>"
     )
 
 

@@ -142,7 +142,6 @@ OF_A_MODEL = [
     ("--eps", "1e-6"),
     ("--model-name", "a"),
     ("--metadata", "m.json"),
-    ("--rescue",),
 ]
 
 

@@ -238,7 +238,8 @@ def test_a_damaged_checkpoint(fixtures: Path, folder: Path, tmp_path: Path) -> N
     source.write_bytes((fixtures / REAL).read_bytes()[:-1])
     assert refused(folder, source) == (
         "optimizer.state.no_improvement_count at offset 0xc948: expected 4 bytes, found 3 bytes "
-        "and the end of the file; the file is cut short; look for a whole copy of it"
+        "and the end of the file; the file is cut short; look for a whole copy of it; the pairs "
+        "in front of it are whole, and --rescue exports them"
     )
 
 

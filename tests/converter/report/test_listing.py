@@ -60,7 +60,7 @@ def test_a_damaged_one(files: Path) -> None:
     assert text.splitlines()[2:] == [
         "...ated_master43033b7bb.bin  training   48.4 KiB           0          -   rescue",
         "",
-        "rescue: damaged, but ggcp export --rescue makes a model of it",
+        "rescue: damaged, but ggcp export --rescue gets the model, or the LoRA, out",
     ]
     data = checkpoint(1, n_layer=1).data
     (files / "lost.bin").write_bytes(data[:200])

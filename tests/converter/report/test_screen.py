@@ -104,6 +104,32 @@ What you can do next
 More: --all (every number), --tensors (every tensor), --stats (their values)
 """
 
+DAMAGED_LORA = """\
+Damaged, but the LoRA can be rescued.
+
+  file        chk.bin, 51,432 bytes (50.2 KiB)
+  kind        LoRA finetune checkpoint, optimizer context version 1
+  written by  finetune, development branch of llama.cpp, 2023-08-16 to
+              2023-08-29
+  damaged     optimizer.state.second_moments.data at byte 35,296 of 51,432
+  training    10 iterations, 20 samples, 320 tokens, context length 16
+  optimizer   Adam
+  model       4,053 parameters, the change of a model: 2 layers, 32 embedding
+              elements, 4 heads, 96 feed-forward elements
+  ranks       1 to 2
+  epsilon     not in this file; by the trainer's age 5e-6, from 2023-08-29 1e-5
+              (--eps)
+
+What you can do next
+  # Use it as an adapter with llama.cpp --lora
+  ggcp export chk.bin chk-adapter.gguf --rescue
+  # Merge it into its base model (BASE.gguf, 300 tokens, 2 layers, 32 embedding
+  # elements, 96 feed-forward elements, 4 heads)
+  ggcp export chk.bin chk-merged.gguf --merge BASE.gguf --rescue
+
+More: --all (every number), --tensors (every tensor), --stats (their values)
+"""
+
 GGUF_LORA = """\
 Whole: every byte accounted for.
 
@@ -152,6 +178,12 @@ def test_word_for_word(
     if vocabulary:
         shutil.copy(fixtures / "vocab300.gguf", tmp_path)
     assert as_screen_in(tmp_path, "chk.bin") == screen
+
+
+def test_a_damaged_lora(fixtures: Path, tmp_path: Path) -> None:
+    data = (fixtures / "ggcl_v1_adam_1a5f0a30e.bin").read_bytes()
+    (tmp_path / "chk.bin").write_bytes(data[:-100])
+    assert as_screen_in(tmp_path, "chk.bin") == DAMAGED_LORA
 
 
 def as_screen_in(folder: Path, name: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from packed import checkpoint
 
 from converter import ConversionError, Writing, export, inspect
-from converter.report.verdict import Verdict, verdict
+from converter.report.verdict import Verdict, verdict, verdict_in_words
 from converter.use_cases.export_options import ExportOptions
 from ggcp_schema import FormatError
 
@@ -23,12 +23,24 @@ WHOLE = [
 ]
 
 
-def test_the_words() -> None:
-    assert [(one.value, one.sentence) for one in Verdict] == [
-        ("whole", "Whole: every byte accounted for"),
-        ("rescuable", "Damaged, but the model can be rescued"),
-        ("lost", "Nothing can be made of this"),
-    ]
+@pytest.mark.parametrize(
+    ("name", "cut", "value", "words"),
+    [
+        ("v1params_adam_default.bin", 0, "whole", "Whole: every byte accounted for"),
+        ("v1params_adam_default.bin", 1, "rescuable", "Damaged, but the model can be rescued"),
+        ("ggcl_v1_adam_1a5f0a30e.bin", 1, "rescuable", "Damaged, but the LoRA can be rescued"),
+        ("chk_jul24_lora_ranks.gguf", 32, "rescuable", "Damaged, but the LoRA can be rescued"),
+        ("model_aug23_lbfgs.gguf", 64, "lost", "Nothing can be made of this"),
+    ],
+)
+def test_the_words(
+    name: str, cut: int, value: str, words: str, fixtures: Path, tmp_path: Path
+) -> None:
+    data = (fixtures / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(data[: len(data) - cut])
+    found = inspect(path)
+    assert (verdict(found).value, verdict_in_words(found)) == (value, words)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -42,7 +54,7 @@ def is_rescued(path: Path, fixtures: Path, folder: Path) -> bool:
     options = ExportOptions(
         fixtures / "vocab300.gguf" if of_300_tokens else None,
         context_length=8 if of_300_tokens else None,
-        rescue=not path.name.startswith(("ggcl", "chk_jul24_lora")),
+        rescue=True,
     )
     made = folder / "model.gguf"
     try:
@@ -75,11 +87,11 @@ def test_files_that_are_cut(name: str, fixtures: Path, tmp_path: Path) -> None:
         rescued = is_rescued(path, fixtures, tmp_path)
         assert judged is (Verdict.RESCUABLE if rescued else Verdict.LOST), at
         found.append(judged)
-    # The model stands first: what is behind it may be lost.
+    # Model or pairs stand first: what is behind them may be lost.
     assert found == sorted(found, key=[Verdict.LOST, Verdict.RESCUABLE].index)
-    has_model_and_more = name.startswith(("v", "chk_aug23"))
+    has_optimizer = name.startswith(("v", "chk_", "ggcl_v"))
     assert found[0] is Verdict.LOST
-    assert found[-1] is (Verdict.RESCUABLE if has_model_and_more else Verdict.LOST)
+    assert found[-1] is (Verdict.RESCUABLE if has_optimizer else Verdict.LOST)
 
 
 def test_what_an_aborted_save_left(fixtures: Path, tmp_path: Path) -> None:
