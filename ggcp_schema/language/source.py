@@ -28,13 +28,13 @@ _WORDS = {
     errno.ENXIO: ("this is a socket", "it cannot be read; save the data to a file first"),
     errno.ELOOP: ("the symbolic links lead in a circle", "give the name of the file itself"),
     errno.ENAMETOOLONG: ("no such file", "no file has so long a name: check the name"),
+    errno.EISDIR: ("this is a folder", "give the name of a file in it"),
     errno.EMFILE: ("too many files are open", "allow more, with ulimit -n"),
     errno.ENFILE: ("the system has no room for more open files", "close other programs"),
 }
 """What some of the system's errors mean where a file is opened, and what to do."""
 
 _KINDS = (
-    (stat.S_ISDIR, "a folder", "give the name of a file in it"),
     (stat.S_ISFIFO, "a pipe", "standard input is not supported; save the data to a file first"),
     (stat.S_ISCHR, "a device", "standard input is not supported; give the name of a file"),
     (stat.S_ISBLK, "a device", "copy its content to a file first"),
@@ -70,7 +70,8 @@ class Source(io.BufferedReader):
         try:
             # Without O_NONBLOCK, opening a pipe would wait for a writer.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(path, flags)
+            # With an opener the object owns the descriptor from the first moment on.
+            raw = io.FileIO(label, opener=lambda name, _: os.open(name, flags))
         except (OSError, ValueError) as error:
             unknown = f"cannot be opened: {reason(error)}", "check the name of the file"
             found, hint = _WORDS.get(getattr(error, "errno", None) or 0, unknown)
@@ -78,16 +79,16 @@ class Source(io.BufferedReader):
                 hint = "standard input is not supported; give the name of a file"
             raise FormatError(file=label, expected="", found=found, hint=hint) from error
         try:
-            status = os.fstat(descriptor)
+            status = os.fstat(raw.fileno())
             if not stat.S_ISREG(status.st_mode):
                 kinds = (row[1:] for row in _KINDS if row[0](status.st_mode))
                 kind, hint = next(kinds, ("no regular file", "give the name of a file"))
                 raise FormatError(file=label, expected="", found=f"this is {kind}", hint=hint)
-            source = cls(io.FileIO(descriptor, closefd=True), label, status.st_size)
+            source = cls(raw, label, status.st_size)
             source._path = path
             return source
         except BaseException:
-            os.close(descriptor)
+            raw.close()
             raise
 
     @classmethod
