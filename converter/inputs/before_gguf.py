@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from converter.facts import Facts
 from converter.inputs.before_gguf_facts import facts_of, offset_of, records
-from converter.inputs.rescue import last_w3, offering_rescue, refusing_rescue, warn_of_damage
+from converter.inputs.opened import Opened
+from converter.inputs.rescue import last_w3
 from converter.parts import Array
-from converter.progress import LOGGER
 from converter.snapshot import (
     AdamSettings,
     Counters,
@@ -25,7 +25,7 @@ from converter.snapshot import (
     Rope,
     Snapshot,
 )
-from ggcp_schema import Checkpoint
+from ggcp_schema import Checkpoint, FormatError
 from ggcp_schema.checkpoint import ABORTED_SAVE, MAGICLESS
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import (
@@ -51,7 +51,7 @@ _LAST_VECTOR = {
 """The last record of each optimizer: where it was read, all were."""
 
 
-class CheckpointBeforeGguf:
+class CheckpointBeforeGguf(Opened):
     """A file with the magic ``ggcp`` or ``ggcl``, or without any, parsed as far as it goes.
 
     Attributes:
@@ -66,55 +66,22 @@ class CheckpointBeforeGguf:
         self._container: Mapping[str, Any] = checkpoint.container
         self.lora: bool = checkpoint.container["magic"] == b"lcgg"
 
-    def __enter__(self) -> CheckpointBeforeGguf:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.source.close()
-
     def facts(self) -> Facts:
         """Return all that is known of it."""
         return facts_of(self._container, self.source, self.error)
 
-    def snapshot(self) -> Snapshot:
-        """Return all that is in it.
-
-        Raises:
-            FormatError: it is damaged.
-        """
-        if self.error is not None:
-            raise self.error
-        return self._snapshot()
-
-    def model(self, *, rescue: bool) -> Snapshot:
-        """Return its model or pairs, where ``rescue`` is set also from a damaged file.
-
-        Raises:
-            FormatError: it is damaged; with ``rescue``, in a way that takes some of them.
-        """
-        if self.error is None:
-            if rescue:
-                LOGGER.info("nothing to rescue: the checkpoint is whole")
-            return self._snapshot()
-        if not rescue:
-            raise offering_rescue(self.error, whole=self._model_is_whole, lora=self.lora)
-        if self._model_is_whole:
-            warn_of_damage(self.error, lora=self.lora)
-            return replace(self._snapshot(), missing=0)
-        if self.error.hint != ABORTED_SAVE:
-            raise refusing_rescue(self.error, lora=self.lora)
-        snapshot = self._snapshot()
-        w3, missing = last_w3(self.source, self.error, snapshot.hyperparameters)
-        path = f"layers[{snapshot.hyperparameters.block_count - 1}].feed_forward.w3"
-        return replace(snapshot, weights={**snapshot.weights, path: w3}, missing=missing)
-
     def partial_snapshot(self) -> Snapshot | None:
         """Return what is in it as far as it was read; None if not even all of the model is."""
-        return self._snapshot() if self._model_is_whole else None
+        model_is_whole = "parameter_count" in self._container  # which stands behind the model
+        return self._snapshot() if model_is_whole else None
 
-    @property
-    def _model_is_whole(self) -> bool:
-        return "parameter_count" in self._container  # which stands behind the model
+    def _filled(self, error: FormatError) -> Snapshot:
+        if error.hint != ABORTED_SAVE:
+            return super()._filled(error)
+        snapshot = self._snapshot()
+        w3, missing = last_w3(self.source, error, snapshot.hyperparameters)
+        path = f"layers[{snapshot.hyperparameters.block_count - 1}].feed_forward.w3"
+        return replace(snapshot, weights={**snapshot.weights, path: w3}, missing=missing)
 
     def _snapshot(self) -> Snapshot:
         container = self._container

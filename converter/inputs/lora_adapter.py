@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from converter.facts import Facts, Group, TensorFacts
+from converter.inputs.opened import Opened
 from converter.inputs.regions import file_regions
-from converter.inputs.rescue import refusing_rescue
 from converter.parts import Array
 from converter.progress import LOGGER
 from converter.snapshot import Counters, SizesOfBase, Snapshot
@@ -26,7 +26,7 @@ _MEANINGS = {
 }
 
 
-class LoraAdapterFile:
+class LoraAdapterFile(Opened):
     """A file with the magic ``ggla``, parsed as far as it goes.
 
     Attributes:
@@ -42,20 +42,7 @@ class LoraAdapterFile:
         self.error = checkpoint.error
         self._container: Mapping[str, Any] = checkpoint.container
 
-    def __enter__(self) -> LoraAdapterFile:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.source.close()
-
-    def snapshot(self) -> Snapshot:
-        """Return all that is in it.
-
-        Raises:
-            FormatError: it is damaged.
-        """
-        if self.error is not None:
-            raise self.error
+    def _snapshot(self) -> Snapshot:
         found = pairs_of(self._container["tensors"])
         if not found.complete and any(path.endswith((".wq", ".wk")) for path in found.pairs):
             LOGGER.warning(
@@ -96,18 +83,8 @@ class LoraAdapterFile:
         except LookupError:
             return None
 
-    def model(self, *, rescue: bool) -> Snapshot:
-        """Return its pairs; ``rescue`` does nothing, as nothing but pairs could be damaged.
-
-        Raises:
-            FormatError: it is damaged.
-        """
-        if self.error is not None and rescue:
-            raise refusing_rescue(self.error, lora=True)
-        return self.snapshot()
-
     def partial_snapshot(self) -> Snapshot | None:
-        """Return None: it has no optimizer's vectors, whose order could be told."""
+        """Return None: it has no optimizer, and where it is damaged, pairs are missing."""
         return None
 
     def facts(self) -> Facts:

@@ -8,7 +8,6 @@ examples/finetune, 44c117f41 (2023-08-28) to July 2024.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from gguf import GGUFType, Keys
@@ -18,7 +17,7 @@ from converter.gguf_io import keys
 from converter.gguf_io.reader import read_gguf
 from converter.inputs.gguf_fields import DAMAGED, GgufFields
 from converter.inputs.gguf_optimizer import optimizer_of
-from converter.inputs.rescue import offering_rescue, refusing_rescue, warn_of_damage
+from converter.inputs.opened import Opened
 from converter.inputs.trainer_gguf_facts import facts_of
 from converter.layouts.tables import (
     ARCHITECTURE,
@@ -52,7 +51,7 @@ T = TypeVar("T")
 _RANK_PREFIX = "training.lora.rank."
 
 
-class TrainerGguf:
+class TrainerGguf(Opened):
     """A GGUF of the trainers, read as far as its tensors are whole.
 
     Attributes:
@@ -75,17 +74,11 @@ class TrainerGguf:
         self.error: FormatError | None = self._gguf.error
         self._read: Snapshot | None = None
         try:
-            self._read = self._snapshot()
+            self._read = self._mapped()
             self._require_end()
         except FormatError as error:
             error.file = source.label
             self.error = self.error or error
-
-    def __enter__(self) -> TrainerGguf:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.source.close()
 
     def _is_model(self) -> bool:
         adapter = self._gguf.value(Keys.General.TYPE) == GGUFType.ADAPTER
@@ -105,36 +98,12 @@ class TrainerGguf:
         """Return all that is known of it."""
         return facts_of(self._gguf, self._read, lora=self.lora, error=self.error)
 
-    def snapshot(self) -> Snapshot:
-        """Return all that is in it.
-
-        Raises:
-            FormatError: it is damaged.
-        """
-        if self.error is not None:
-            raise self.error
-        return self._snapshot() if self._read is None else self._read
-
-    def model(self, *, rescue: bool) -> Snapshot:
-        """Return its model or pairs, where ``rescue`` is set also if the optimizer is cut.
-
-        Raises:
-            FormatError: it is damaged; with ``rescue``, in a way that takes some of them.
-        """
-        if self.error is None:
-            if rescue:
-                LOGGER.info("nothing to rescue: the checkpoint is whole")
-            return self.snapshot()
-        if not rescue:
-            raise offering_rescue(self.error, whole=self._read is not None, lora=self.lora)
-        if self._read is None:
-            raise refusing_rescue(self.error, lora=self.lora)
-        warn_of_damage(self.error, lora=self.lora)
-        return replace(self._read, optimizer=None, missing=0)
-
     def partial_snapshot(self) -> Snapshot | None:
-        """Return what is in it as far as it is whole; None if not even all of the model is."""
+        """Return what is in it as far as it was read; None if not even all of the model is."""
         return self._read
+
+    def _snapshot(self) -> Snapshot:
+        return self._read or self._mapped()
 
     def _require_end(self) -> None:
         """Make sure that nothing follows the data but their padding."""
@@ -150,7 +119,7 @@ class TrainerGguf:
                 hint="something was appended, or the file is damaged; look for another copy",
             )
 
-    def _snapshot(self) -> Snapshot:
+    def _mapped(self) -> Snapshot:
         gguf = self._gguf
         architecture = gguf.value(Keys.General.ARCHITECTURE)
         if architecture != ARCHITECTURE:
