@@ -47,14 +47,25 @@ def file(purpose: str) -> MemoryFile:
     return MemoryFile()
 
 
+def memory() -> Path | None:
+    """Where making folders is fast, if it is there."""
+    place = Path("/dev/shm")
+    return place if place.is_dir() else None
+
+
 def is_one_line(text: str) -> bool:
     """Whether a message can go to a terminal as it is."""
     return not {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, text))
 
 
-def require_good_message(error: Any) -> None:
-    """Every error that may escape says what, where and what to do, on one line."""
-    assert all((error.expected, error.found, error.hint)), repr(error)
+def require_good_message(error: Any, *, opening: bool = False) -> None:
+    """Every error that may escape says what, where and what to do, on one line.
+
+    Args:
+        error: it.
+        opening: whether it may be of a name that cannot be opened, where what is there says it all.
+    """
+    assert all((error.expected or opening, error.found, error.hint)), repr(error)
     assert is_one_line(str(error)), repr(str(error))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 sys.path[:0] = [str(TESTS), str(ROOT)]
-TARGETS = ("parse_checkpoint", "read_vocabulary", "convert_file", "read_gguf")
+TARGETS = ("parse_checkpoint", "read_vocabulary", "convert_file", "read_gguf", "verify_folder")
 SLOWEST_INPUT = 20  # seconds; libFuzzer reports an input that takes longer
 MOST_MEMORY = 2048  # MiB
 
@@ -31,6 +31,7 @@ def seed(name: str, corpus: Path, findings: Path) -> int:
     """Write the inputs to start from, and return the length of the longest."""
     corpus.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"fuzz.{name}")
+    importlib.import_module("fuzz.common").strict()
     longest = 0
     inputs = [*module.seeds(), *(path.read_bytes() for path in sorted(findings.glob(f"{name}-*")))]
     for number, data in enumerate(inputs):
