@@ -85,6 +85,6 @@ def test_the_command_runs_a_target(tmp_path: Path) -> None:
     )
     first, last = done.stdout.splitlines()
     assert done.returncode == 0
-    assert re.fullmatch(r"parse_checkpoint: [1-9]\d+ executions in 3 s", first)
+    assert re.fullmatch(r"parse_checkpoint: [1-9]\d+ executions in 3 s, [1-9]\d{2,} edges", first)
     assert re.fullmatch(r"1 passed, 0 failed \(seed \d+\)", last)
     assert list((tmp_path / "found").iterdir()) == []
