@@ -31,6 +31,7 @@ EXECUTIONS = {
     "read_vocabulary": 3000,
     "convert_file": 300,
     "read_gguf": 300,
+    "verify_folder": 300,
 }
 
 
@@ -61,14 +62,16 @@ def test_finding(path: Path) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_target(name: str) -> None:
-    seeds = list(importlib.import_module(f"fuzz.{name}").seeds())
+    module = importlib.import_module(f"fuzz.{name}")
+    changed = getattr(module, "mutated", mutated)
+    seeds = list(module.seeds())
     run = target(name)
     for data in seeds:
         run(data)
     chance = random.Random(name)
     small = [data for data in seeds if len(data) < 12000]
     for _ in range(EXECUTIONS[name]):
-        run(mutated(chance.choice(small), chance))
+        run(changed(chance.choice(small), chance))
 
 
 def test_the_command_runs_a_target(tmp_path: Path) -> None:
@@ -82,6 +85,6 @@ def test_the_command_runs_a_target(tmp_path: Path) -> None:
     )
     first, last = done.stdout.splitlines()
     assert done.returncode == 0
-    assert re.fullmatch(r"parse_checkpoint: [1-9]\d+ executions in 3 s", first)
+    assert re.fullmatch(r"parse_checkpoint: [1-9]\d+ executions in 3 s, [1-9]\d{2,} edges", first)
     assert re.fullmatch(r"1 passed, 0 failed \(seed \d+\)", last)
     assert list((tmp_path / "found").iterdir()) == []

@@ -14,6 +14,9 @@ from ggcp_schema.language.source import BLOCK_BYTES
 _MOST_BYTES_OF_JSON = 1 << 20
 """Of a file in which single values are compared; a tokenizer.json is larger, and only bytes."""
 
+_MOST_CHARACTERS = 60
+"""Of a key or a value in a message."""
+
 
 def content_differences(
     planned: PlannedFile, found: Source, progress: Callable[[int], object] = lambda _: None
@@ -81,10 +84,10 @@ def _json_differences(planned: PlannedFile, found: bytes) -> Iterator[str]:
         return
     try:
         wanted, actual = json.loads(expected), json.loads(found)
-    except (ValueError, RecursionError):
+        lines = list(value_differences(wanted, actual))
+    except (ValueError, RecursionError):  # the latter of brackets in brackets
         yield f"{planned.name}: expected JSON as it was written, found something else"
         return
-    lines = list(value_differences(wanted, actual))
     yield from (f"{planned.name}: {line}" for line in lines)
     if not lines:
         yield f"{planned.name}: the same values, written in another way"
@@ -94,7 +97,8 @@ def value_differences(expected: Any, found: Any, path: str = "") -> Iterator[str
     """Yield one line for each value of JSON that differs, with its path."""
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in {**expected, **found}:
-            inner = printable(f"{path}.{key}" if path else key)
+            name = _cut(key)
+            inner = f"{path}.{name}" if path else name
             if key not in found:
                 yield f"key {inner}: missing"
             elif key not in expected:
@@ -106,5 +110,9 @@ def value_differences(expected: Any, found: Any, path: str = "") -> Iterator[str
 
 
 def _short(value: Any) -> str:
-    text = printable(json.dumps(value)[:200])
-    return text if len(text) <= 60 else text[:57] + "..."
+    return _cut(json.dumps(value))
+
+
+def _cut(text: str) -> str:
+    text = printable(text[: _MOST_CHARACTERS + 1])
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."

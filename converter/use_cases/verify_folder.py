@@ -14,7 +14,7 @@ from converter.disk.identity import sha256_of
 from converter.disk.manifest import MANIFEST, Listed, Manifest
 from converter.errors import ConversionError
 from converter.gguf_io.comparison import Difference, Subject
-from converter.gguf_io.reader import Gguf
+from converter.gguf_io.reader import Gguf, shown_name
 from converter.hf_io.comparison import content_differences, value_differences
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.folder import (
@@ -38,6 +38,7 @@ from converter.use_cases.export_folder import state_of, whole_model
 from converter.use_cases.export_options import Name
 from converter.vocabulary.reading import read_vocabulary
 from ggcp_schema import FormatError, Source
+from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.errors import reason
 
 _VOCABULARY = "tokenizer.model"
@@ -117,7 +118,8 @@ def _tokenizer(snapshot: Snapshot, folder: Folder, *, own: bool) -> Tokenizer | 
 
 def _expected(snapshot: Snapshot, choices: Choices) -> tuple[FolderPlan, Iterator[str]]:
     resumption = stored_resumption(choices)
-    if resumption is None or snapshot.optimizer is None:
+    optimizer = snapshot.optimizer
+    if resumption is None or optimizer is None or optimizer.type is not OptimizerType.ADAM:
         return folder_plan(snapshot, choices, None), iter(())
     state = state_of(snapshot, resumption, choices.batch)
     return folder_plan(snapshot, choices, state), contradictions(snapshot, resumption)
@@ -135,7 +137,7 @@ def _differences(
     for line in value_differences(planned, manifest.choices):
         yield Difference(Subject.KEY, f"{MANIFEST}: {line}")
     for name in sorted({*found, *manifest.files} - names - {MANIFEST}):
-        yield Difference(Subject.MEMBER, f"{name}: not expected")
+        yield Difference(Subject.MEMBER, f"{shown_name(name)}: not expected")
     for file in plan.files:
         if file.name not in found:
             yield Difference(Subject.MEMBER, f"{file.name}: missing")

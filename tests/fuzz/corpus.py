@@ -7,7 +7,7 @@ import io
 import itertools
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from real_files import unpacked
 
@@ -200,23 +200,21 @@ def gguf(pairs: list[bytes], tensors: list[tuple[bytes, tuple[int, ...], int, by
 @functools.cache
 def vocabulary(count: int) -> bytes:
     """A vocabulary-only GGUF of ``count`` tokens."""
+    return gguf([_LLAMA, *_vocabulary_keys(count)], [])
+
+
+_LLAMA = text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
+
+
+def _vocabulary_keys(count: int) -> Iterator[bytes]:
     names = [b"<unk>", b"<s>", b"</s>", *(b"t%d" % index for index in range(count))][:count]
-    ids = zip((b"bos", b"eos", b"unknown"), (1, 2, 0), strict=True)
-    return gguf(
-        [
-            text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama"),
-            text(b"tokenizer.ggml.model") + struct.pack("<I", 8) + text(b"llama"),
-            array(b"tokenizer.ggml.tokens", 8, count, b"".join(map(text, names))),
-            array(b"tokenizer.ggml.scores", 6, count, struct.pack(f"<{count}f", *range(count))),
-            array(b"tokenizer.ggml.token_type", 5, count, struct.pack(f"<{count}i", *[1] * count)),
-            *(
-                text(b"tokenizer.ggml.%s_token_id" % name) + struct.pack("<II", 4, token)
-                for name, token in ids
-                if token < count
-            ),
-        ],
-        [],
-    )
+    yield text(b"tokenizer.ggml.model") + struct.pack("<I", 8) + text(b"llama")
+    yield array(b"tokenizer.ggml.tokens", 8, count, b"".join(map(text, names)))
+    yield array(b"tokenizer.ggml.scores", 6, count, struct.pack(f"<{count}f", *range(count)))
+    yield array(b"tokenizer.ggml.token_type", 5, count, struct.pack(f"<{count}i", *[1] * count))
+    for name, token in zip((b"bos", b"eos", b"unknown"), (1, 2, 0), strict=True):
+        if token < count:
+            yield text(b"tokenizer.ggml.%s_token_id" % name) + struct.pack("<II", 4, token)
 
 
 def ggjt(magic: bytes, version: int | None) -> bytes:
@@ -238,14 +236,20 @@ def _message(number: int, data: bytes) -> bytes:
     return _varint(number << 3 | 2) + _varint(len(data)) + data
 
 
-def sentencepiece() -> bytes:
-    """A SentencePiece model of five pieces, as a protocol buffer."""
-    pieces = ((b"<unk>", 2), (b"<s>", 3), (b"</s>", 3), (b"\xe2\x96\x81a", 1), (b"user", 4))
+PIECES = ((b"<unk>", 2), (b"<s>", 3), (b"</s>", 3), (b"\xe2\x96\x81a", 1), (b"user", 4))
+"""Texts of a small vocabulary, and their types."""
+
+TOKENIZER_PIECES = (*PIECES, (b"\xe2\x96\x81", 1), (b"a", 1))
+"""The same, of which a tokenizer can be made: the characters are there too."""
+
+
+def sentencepiece(pieces: Sequence[tuple[bytes, int]] = PIECES) -> bytes:
+    """A SentencePiece model, as a protocol buffer."""
     model = b""
     for piece, kind in pieces:
         packed = _message(1, piece) + b"\x15" + struct.pack("<f", -1.0) + b"\x18" + _varint(kind)
         model += _message(1, packed)
-    trainer = b"\x18\x02" + b"\x20\x05"  # BPE, 5 pieces
+    trainer = b"\x18\x02" + b"\x20" + _varint(len(pieces))  # BPE, so many pieces
     normalizer = _message(1, b"identity") + b"\x18\x01" + b"\x20\x00"
     return model + _message(2, trainer) + _message(3, normalizer)
 
@@ -275,8 +279,12 @@ def vocabularies() -> Iterator[bytes]:
     yield from (b"pcgg", b"lcgg", b"algg", b"PK\x03\x04", b"{}", b"\0" * 8, b"")
 
 
-def models() -> Iterator[bytes]:
-    """Models in GGUF that a LoRA checkpoint of ``lora`` can be merged into, of each type."""
+def models(*more: bytes) -> Iterator[bytes]:
+    """Models in GGUF that a LoRA checkpoint of ``lora`` can be merged into, of each type.
+
+    Args:
+        more: further keys, packed.
+    """
     for kind, size in ((0, 4), (1, 2), (30, 2)):
         sizes = {
             b"llama.embedding_length": 4,
@@ -286,8 +294,9 @@ def models() -> Iterator[bytes]:
             b"llama.rope.dimension_count": 4,
             b"general.alignment": 32,
         }
-        pairs = [text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")]
+        pairs = [_LLAMA]
         pairs += [text(key) + struct.pack("<II", 4, value) for key, value in sizes.items()]
+        pairs += more
         shapes: list[tuple[bytes, tuple[int, ...]]] = [
             (b"token_embd", (4, 3)), (b"output_norm", (4,)), (b"output", (4, 3)),
             (b"blk.0.attn_norm", (4,)), (b"blk.0.attn_q", (4, 4)), (b"blk.0.attn_k", (4, 4)),
@@ -301,3 +310,13 @@ def models() -> Iterator[bytes]:
             data = bytes(count * (4 if vector else size))
             tensors.append((name + b".weight", shape, 0 if vector else kind, data))
         yield gguf(pairs, tensors)
+
+
+def whole_models() -> Iterator[bytes]:
+    """The same with the keys that a Hugging Face folder takes from its base."""
+    return models(
+        text(b"llama.context_length") + struct.pack("<II", 4, 16),
+        text(b"llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5),
+        text(b"llama.rope.freq_base") + struct.pack("<If", 6, 10000.0),
+        *_vocabulary_keys(3),
+    )

@@ -107,11 +107,15 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-def mutator(fresh: Callable[[random.Random], bytes]) -> Callable[[bytes, int, int], bytes]:
+def mutator(
+    fresh: Callable[[random.Random], bytes],
+    changed: Callable[[bytes, random.Random], bytes] = mutated,
+) -> Callable[[bytes, int, int], bytes]:
     """Return what atheris calls to change an input.
 
     Args:
         fresh: makes a new file.
+        changed: changes things in one.
     """
     import atheris
 
@@ -122,6 +126,6 @@ def mutator(fresh: Callable[[random.Random], bytes]) -> Callable[[bytes, int, in
             return fresh(chance)[:max_size]
         if kind < 0.35:
             return bytes(atheris.Mutate(data, min(max_size, len(data) + 64)))
-        return mutated(data, chance)[:max_size]
+        return changed(data, chance)[:max_size]
 
     return mutate

@@ -20,17 +20,20 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 ROOT = TESTS.parent
 sys.path[:0] = [str(TESTS), str(ROOT)]
-TARGETS = ("parse_checkpoint", "read_vocabulary", "convert_file", "read_gguf")
+TARGETS = ("parse_checkpoint", "read_vocabulary", "convert_file", "read_gguf", "verify_folder")
 SLOWEST_INPUT = 20  # seconds; libFuzzer reports an input that takes longer
 MOST_MEMORY = 2048  # MiB
+FEWEST_EDGES = 100  # that the seeds of a target reach; fewer show that nothing is instrumented
 
 _EXECUTIONS = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
+_EDGES = re.compile(r" cov: (\d+) ")
 
 
 def seed(name: str, corpus: Path, findings: Path) -> int:
     """Write the inputs to start from, and return the length of the longest."""
     corpus.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"fuzz.{name}")
+    importlib.import_module("fuzz.common").strict()
     longest = 0
     inputs = [*module.seeds(), *(path.read_bytes() for path in sorted(findings.glob(f"{name}-*")))]
     for number, data in enumerate(inputs):
@@ -65,12 +68,13 @@ class Run:
         self.process = process
         self._log = log
 
-    def result(self) -> tuple[int, str]:
-        """Wait for the end; return the number of executions and what the target said."""
+    def result(self) -> tuple[int, int, str]:
+        """Wait for the end; return the numbers of executions and of edges, and what was said."""
         self.process.wait()
         said = self._log.read_text(encoding="utf-8", errors="replace")
         counted = _EXECUTIONS.search(said)
-        return int(counted[1]) if counted else 0, said
+        edges = max(map(int, _EDGES.findall(said)), default=0)
+        return int(counted[1]) if counted else 0, edges, said
 
 
 def _what_happened(said: str) -> str:
@@ -106,10 +110,12 @@ def main() -> int:
         for group in groups:
             runs = [start(n, corpora / n, findings, seconds, number) for n in group]
             for run in runs:
-                executions, said = run.result()
-                wrong = run.process.returncode != 0
+                executions, edges, said = run.result()
+                wrong = run.process.returncode != 0 or edges < FEWEST_EDGES
                 failed += wrong
-                print(f"{run.name}: {executions} executions in {seconds} s", flush=True)
+                print(
+                    f"{run.name}: {executions} executions in {seconds} s, {edges} edges", flush=True
+                )
                 if wrong:
                     print(f"{_what_happened(said)}\n{run.name}: failed, see {findings}")
     print(f"{len(names) - failed} passed, {failed} failed (seed {number})")

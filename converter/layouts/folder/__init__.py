@@ -283,8 +283,8 @@ class _Members:
 
     def text(self, name: str) -> str:
         value = self.value(name)
-        if not isinstance(value, str):
-            raise self._error(name, "a text", value)
+        if not isinstance(value, str) or value != printable(value):  # as it was written
+            raise self._error(name, "a text on one line", value)
         return value
 
     def whole(self, name: str) -> int:
@@ -310,6 +310,6 @@ class _Members:
             file=self._file,
             path=f"{self._path}{name}".rstrip("."),
             expected=expected,
-            found=printable(str(found)[:60]),
+            found=printable(str(found)[:60]) or "an empty text",
             hint="give a folder that ggcp wrote, or write it again from the checkpoint",
         )

@@ -455,6 +455,12 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "a file too many": (
         lambda folder: (folder / "a.txt").write_bytes(b""),
         ["a.txt: not expected"]),
+    "a file too many, whose name a terminal would obey": (
+        lambda folder: (folder / "\x1b[2J\n").write_bytes(b""),
+        [r"\x1b[2J\n: not expected"]),
+    "a long key too many": (
+        edited("config.json", b"{", b'{"%s": 1,' % (b"a" * 5000)),
+        [f"config.json: key {'a' * 57}...: not expected"]),
     "a hash": (
         lambda folder: edited("ggcp.json", json.loads((folder / "ggcp.json").read_text())
                               ["files"]["config.json"]["sha256"].encode(), b"0" * 64)(folder),
@@ -496,6 +502,16 @@ def test_another_checkpoint(fixtures: Path, written: Path) -> None:
     assert any(line.startswith("key ggcp.stored_parameter_order: expected flash") for line in lines)
 
 
+def test_a_checkpoint_whose_optimizer_is_another(fixtures: Path, written: Path) -> None:
+    lines = verify(fixtures / "v0_lbfgs_patched.bin", written)
+    assert any(
+        line.startswith('ggcp.json: key made.optimizer: expected null, found {"order": "scratch",')
+        for line in lines
+    )
+    for name in ("optimizer.pt", "scheduler.pt", "trainer_state.json"):
+        assert f"{name}: not expected" in lines
+
+
 @pytest.mark.parametrize(
     ("old", "new", "path", "expected", "found"),
     [
@@ -508,7 +524,11 @@ def test_another_checkpoint(fixtures: Path, written: Path) -> None:
         (b'"order": "scratch"', b'"order": []', "optimizer.order",
          "scratch or flash or plain or flash-rtl", "[]"),
         (b'"rows": 32', b'"rows": -1', "optimizer.rows", "a whole number above 0", "-1"),
-        (b'"from": "v0_adam_one.bin"', b'"from": 7', "from", "a text", "7"),
+        (b'"from": "v0_adam_one.bin"', b'"from": 7', "from", "a text on one line", "7"),
+        (b'"from": "v0_adam_one.bin"', b'"from": "\\ud800"', "from", "a text on one line",
+         "\\ud800"),
+        (b'"from": "v0_adam_one.bin"', b'"from": "a\\nb"', "from", "a text on one line", "a\\nb"),
+        (b'"outtype": "f32"', b'"outtype": ""', "outtype", "f32 or f16 or bf16", "an empty text"),
         (b'"made": {', b'"made": 1, "other": {', "", "an object", "1"),
     ],
 )  # fmt: skip
