@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from command import run
+from command import ENVIRONMENT, run
 from pseudo_terminal import on_a_terminal
 from test_hostile_text import HOSTILE, obeyed
 from tiny_files import write_inputs
@@ -65,7 +65,8 @@ def test_warnings_and_notes(inputs: Path) -> None:
 
 def test_headings_are_bold_and_comments_are_dim(inputs: Path) -> None:
     lines = on_a_terminal("inspect", "in.bin", cwd=inputs).text.split("\n")
-    plain = run("inspect", "in.bin", cwd=inputs).stdout.split("\n")
+    as_wide = {**ENVIRONMENT, "COLUMNS": "80"}
+    plain = run("inspect", "in.bin", cwd=inputs, env=as_wide).stdout.split("\n")
     assert lines[0] == f"{BOLD}{plain[0]}{END}"
     assert f"{BOLD}What you can do next{END}" in lines
     assert "What you can do next" in plain
