@@ -29,6 +29,7 @@ from hf_folder import (
 from reference.checkpoint import gguf_names, read
 from resumed import made
 
+from converter.use_cases.convert import ResumeWith, convert
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 
@@ -260,7 +261,12 @@ def group_of(data: bytes, folder: Path, **options: Any) -> tuple[Torch, str]:
     return read_torch(path / "optimizer.pt"), (path / "README.md").read_text()
 
 
-WARMED, COLD = 84 / 100, 0.5 * (1 + math.cos(math.pi * 84 / 1000))
+def cold_at(iteration: int) -> float:
+    """The factor of a schedule without a warmup."""
+    return 0.5 * (1 + math.cos(math.pi * iteration / 1000))
+
+
+WARMED, COLD = 84 / 100, cold_at(84)
 
 
 # After 100 iterations a warmup of 100 is over; without one the cosine has begun.
@@ -274,6 +280,7 @@ WARMED, COLD = 84 / 100, 0.5 * (1 + math.cos(math.pi * 84 / 1000))
             "| schedule | warmup 0, cosine to 0 at 1000 | the file |",
         ),
         (0.3, 1.0, "| schedule | warmup 100, cosine to 0 at 1100 | assumed |"),
+        (0.8401, 1.0, "| schedule | warmup 100, cosine to 0 at 1100 | assumed |"),
         (0.0, 1.0, "| schedule | warmup 100, cosine to 0 at 1100 | assumed |"),
     ],
 )
@@ -291,6 +298,30 @@ def test_the_warmup_follows_from_the_factor_of_the_run_before(
     assert (warned in caplog.messages) == ("assumed" in words)
 
 
+@pytest.mark.parametrize(
+    ("done", "factor", "rate", "words"),
+    [
+        # The end of the first run, which began at 0; the lines of the schedules meet nowhere near.
+        (16, 0.0, 0.16, "warmup 100, cosine to 0 at 1100 | the file |"),
+        (16, 1.0, cold_at(16), "warmup 0, cosine to 0 at 1000 | the file |"),
+        # No run began at -6, whatever the cosine is there.
+        (10, cold_at(6), 0.1, "warmup 100, cosine to 0 at 1100 | assumed |"),
+        # One iteration before the end, at it, and at that of a schedule without a warmup.
+        (1099, 0.5 * (1 + math.cos(math.pi * 983 / 1000)), 0.5 * (1 + math.cos(math.pi * 0.999)),
+         "warmup 100, cosine to 0 at 1100 | the file |"),
+        (1100, 0.5 * (1 + math.cos(math.pi * 984 / 1000)), 1.0,
+         "ended; a new cosine to iteration 2100 | chosen |"),
+        (1000, cold_at(984), 1.0, "ended; a new cosine to iteration 2000 | chosen |"),
+    ],
+)  # fmt: skip
+def test_where_a_schedule_begins_and_ends(
+    done: int, factor: float, rate: float, words: str, folder: Path
+) -> None:
+    found, page = group_of(scheduled(factor, **{"optimizer.iteration_count": done}), folder)
+    assert found.value["param_groups"][0]["lr"] == pytest.approx(0.001 * rate, rel=1e-9)
+    assert f"| schedule | {words}\n" in page
+
+
 def test_a_schedule_that_has_ended_begins_anew(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -299,6 +330,11 @@ def test_a_schedule_that_has_ended_begins_anew(
     assert found.value["param_groups"][0]["lr"] == 0.001
     assert "| schedule | ended; a new cosine to iteration 2200 | chosen |" in page
     assert "max_steps=2200, warmup_steps=1200" in page
+    assert "What is assumed" not in page  # a factor of 0 is that of the end, where 1184 is past it
+    made_of = json.loads((folder / "out" / "ggcp.json").read_text())["made"]
+    assert made_of["optimizer"]["schedule"] == {
+        "known": True, "is_new": True, "warmup": 1200, "end": 2200, "smallest": 0.0,
+    }  # fmt: skip
     assert "t / 1200 if t < 1200 else 0.5 * (1 + math.cos(math.pi * (t - 1200) / 1000))" in page
     assert caplog.messages[-1] == (
         "the schedule of the learning rate has ended; a new one, of 1000 iterations from 0.001 on, "
@@ -376,3 +412,82 @@ def test_a_file_in_memory_has_a_name(fixtures: Path, folder: Path) -> None:
     data = io.BytesIO((fixtures / "v1_adam_one.bin").read_bytes())
     path = export(data, folder / "out")  # type: ignore[arg-type] # as open_checkpoint takes it
     assert (path / "README.md").read_text().startswith("# `checkpoint`\n")
+
+
+# fmt: off
+SAID = {  # what ggcp.json says of the optimizer, by INTEROP's rules for trainers of the two times
+    "v0_adam_one.bin": {
+        "order": "scratch", "rows": 32, "batch": 2,
+        "settings": {
+            "stored": True, "iteration": 30, "learning_rate": 0.001, "betas": [0.9, 0.999],
+            "epsilon": 1e-8 / 32, "weight_decay": 0.0, "weight_decay_of_norms": 0.0,
+            "clipping": 0.0},
+        "schedule": {
+            "known": True, "is_new": False, "warmup": 0, "end": 1000, "smallest": 0.0}},
+    "v1_adam_one.bin": {
+        "order": "flash", "rows": 1, "batch": 8,
+        "settings": {
+            "stored": False, "iteration": 30, "learning_rate": 0.001, "betas": [0.9, 0.999],
+            "epsilon": 1e-8, "weight_decay": 0.1, "weight_decay_of_norms": 0.0,
+            "clipping": 1.0},
+        "schedule": {
+            "known": False, "is_new": False, "warmup": 100, "end": 1100, "smallest": 0.1}},
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_ggcp_json(name: str, fixtures: Path, folder: Path) -> None:
+    path = exported(name, fixtures, folder)
+    found = json.loads((path / "ggcp.json").read_text())
+    del found["files"], found["version"]
+    assert found == {
+        "format": 1,
+        "made": {
+            "from": name,
+            "kind": found["made"]["kind"],
+            "merged": False,
+            "rescued": False,
+            "context_length": 16,
+            "epsilon": ADAM[name][2],
+            "outtype": "f32",
+            "tokenizer": "vocabulary",
+            "optimizer": SAID[name],
+            "without_optimizer": None,
+        },
+    }
+    page = (path / "README.md").read_text()
+    summed = name.startswith("v0_")
+    assert ("| clipping | none | the trainer |" in page) == summed
+    assert ("max_grad_norm=0.0," in page) == summed
+    assert ("- The old trainer kept the rate for " in page) == summed
+
+
+def test_moments_that_were_divided_before(fixtures: Path, folder: Path) -> None:
+    """A GGUF for a later trainer tells by how much; the settings are those of the old one."""
+    source, between = fixtures / "v0_adam_one.bin", folder / "between.gguf"
+    convert(source, between, epsilon=1e-6, resume_with=ResumeWith(Order.FLASH, batch=2))
+    first = read_torch(exported("v0_adam_one.bin", fixtures, folder) / "optimizer.pt").value
+    path = export(between, folder / "again")
+    second = read_torch(path / "optimizer.pt").value
+    for one, other in zip(first["state"].values(), second["state"].values(), strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            np.testing.assert_array_equal(one[name], other[name])
+    # A GGUF stores no settings: those of the old trainer by default, which decayed all tensors.
+    for group in second["param_groups"]:
+        assert (group["eps"], group["weight_decay"]) == (1e-8 / 32, 1.0)
+        assert group["lr"] == pytest.approx(0.001 * 30 / 100, rel=1e-12)
+    said = json.loads((path / "ggcp.json").read_text())["made"]["optimizer"]
+    assert (said["rows"], said["batch"]) == (1, 2)
+    assert said["settings"]["clipping"] == 0.0
+    assert said["schedule"]["smallest"] == 0.0
+
+
+def test_gradients_summed_over_a_single_token(folder: Path) -> None:
+    """Nothing is divided, and still it is the trainer that decays all tensors and clips nothing."""
+    (folder / "in.bin").write_bytes(made(Synthetic(**SMALL, context_length=1)))
+    path = export(folder / "in.bin", folder / "out", batch=1)
+    groups = read_torch(path / "optimizer.pt").value["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [1.0, 1.0]
+    said = json.loads((path / "ggcp.json").read_text())["made"]["optimizer"]
+    assert (said["rows"], said["settings"]["clipping"]) == (1, 0.0)
