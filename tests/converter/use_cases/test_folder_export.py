@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from exported import GGJT_VOCABULARY, VOCABULARY
+from gguf import GGMLQuantizationType
 from gguf_bytes import F16_TENSOR, F32, STRING, Gguf, Key, Tensor
 from gguf_bytes import read as read_gguf
 from hf_folder import export, hf_names, read_safetensors
 from lora_models import base_weights, write_base
+from lora_models import tensors as seen
 from paths import ROOT
 from reference import llama
 from reference.checkpoint import read
@@ -24,9 +26,10 @@ from resumed import ggcp
 
 from converter import ConversionError, FolderOptions, export_folder, verify
 from converter.plan import Metadata
-from ggcp_schema import FormatError
+from ggcp_schema import FormatError, build
 from ggcp_schema.gguf import ValueType
 from ggcp_schema.order import Order
+from ggcp_schema.synthetic import SyntheticAdapter
 
 HF = ("--format", "hf")
 STATE = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
@@ -396,6 +399,100 @@ def test_a_base_in_half_precision_and_with_a_linear_rope(
     found = read_safetensors(path / "model.safetensors")["lm_head.weight"]
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
     assert verify(name, path, base=base) == []
+
+
+SHARED = {"n_vocab": 300, "n_embd": 32, "n_head": 4, "n_layer": 1, "n_rot": 8, "n_ff": 32}
+
+
+def of_an_adapter(
+    folder: Path,
+    keys: dict[str, Any],
+    rows_of_keys: int = 32,
+    kind: GGMLQuantizationType = GGMLQuantizationType.F32,
+) -> tuple[Path, Path, dict[str, Any]]:
+    """An adapter that changes the output alone, and a base; an adapter says nothing of heads."""
+    synthetic = SyntheticAdapter(300, 32, 8, head_count=4, block_count=1, lora_r=2)
+    container = synthetic.container()
+    container["tensors"] = [t for t in container["tensors"] if t["name"].startswith(b"output.")]
+    with (folder / "adapter.bin").open("wb") as file:
+        build(container, file)
+    weights = base_weights(SHARED)
+    for name in ("wk", "wv"):
+        weights[f"layers.0.attention.{name}.weight"] = weights[f"layers.0.attention.{name}.weight"][
+            :rows_of_keys
+        ]
+    types = {"blk.0.ffn_gate.weight": kind}
+    write_base(folder / "base.gguf", SHARED, weights, keys=keys, types=types)
+    return folder / "adapter.bin", folder / "base.gguf", weights
+
+
+def test_a_base_whose_heads_share_keys_and_values(tmp_path: Path, folder: Path) -> None:
+    adapter, base, weights = of_an_adapter(tmp_path, {"llama.attention.head_count_kv": 2}, 16)
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    config = json.loads((path / "config.json").read_text())
+    assert (config["num_attention_heads"], config["num_key_value_heads"]) == (4, 2)
+    found = read_safetensors(path / "model.safetensors")
+    layer = "model.layers.0.self_attn."
+    rows = [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]
+    key, value = (weights[f"layers.0.attention.{name}.weight"] for name in ("wk", "wv"))
+    np.testing.assert_array_equal(
+        found[f"{layer}k_proj.weight"], key[[0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]]
+    )
+    np.testing.assert_array_equal(found[f"{layer}v_proj.weight"], value)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16"])
+def test_what_an_adapter_leaves_alone_is_widened(kind: str, tmp_path: Path, folder: Path) -> None:
+    adapter, base, _ = of_an_adapter(tmp_path, {}, kind=GGMLQuantizationType[kind])
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    found = read_safetensors(path / "model.safetensors")["model.layers.0.mlp.gate_proj.weight"]
+    np.testing.assert_array_equal(found, seen(base)["blk.0.ffn_gate.weight"])
+
+
+def test_a_quantized_tensor_that_an_adapter_leaves_alone(tmp_path: Path, folder: Path) -> None:
+    adapter, base, _ = of_an_adapter(tmp_path, {}, kind=GGMLQuantizationType.Q8_0)
+    with pytest.raises(FormatError) as caught:
+        export(adapter, folder / "out", vocabulary=None, base=base)
+    error = caught.value
+    assert (error.path, error.expected, error.found, error.hint) == (
+        "tensor blk.0.ffn_gate.weight",
+        "F32, F16 or BF16",
+        "Q8_0",
+        "transformers has no such model in this form; merge it into a GGUF, without --format hf",
+    )
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "rows", "error"),
+    [
+        ({"llama.attention.head_count": 3, "llama.attention.head_count_kv": 3}, 32,
+         "llama.attention.head_count: expected a divisor of 32, and a multiple of 3, found 3"),
+        ({"llama.attention.head_count_kv": 3}, 32,
+         "llama.attention.head_count: expected a divisor of 32, and a multiple of 3, found 4"),
+        ({"llama.context_length": 0}, 32,
+         "llama.context_length: expected a whole number above 0, found 0"),
+        ({"llama.attention.head_count_kv": 2}, 32,
+         "tensor blk.0.attn_k.weight: expected the dimensions [32, 16], found [32, 32]"),
+        ({}, 16,
+         "tensor blk.0.attn_k.weight: expected the dimensions [32, 32], found [32, 16]"),
+    ],
+)  # fmt: skip
+def test_bases_of_an_adapter_that_make_no_model(
+    keys: dict[str, Any],
+    rows: int,
+    error: str,
+    tmp_path: Path,
+    folder: Path,
+) -> None:
+    adapter, base, _ = of_an_adapter(tmp_path, keys, rows)
+    with pytest.raises(FormatError) as caught:
+        export(adapter, folder / "out", vocabulary=None, base=base)
+    assert str(caught.value) == (
+        f"{base}: {error}; transformers has no such model in this form; merge it into a GGUF, "
+        "without --format hf"
+    )
+    assert list(folder.iterdir()) == []
 
 
 Change = Callable[[Path], Any]
