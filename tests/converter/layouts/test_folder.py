@@ -111,11 +111,41 @@ def test_settings(name: str, fixtures: Path, folder: Path) -> None:
         "lr_lambdas": [None, None],
     }
     state = json.loads((path / "trainer_state.json").read_text())
-    assert state["global_step"] == done
-    assert state["train_batch_size"] == (8 if name.startswith("v1_") else 2)
-    assert list(state["stateful_callbacks"]) == ["TrainerControl"]
-    for name in ("logging_steps", "save_steps", "eval_steps"):
-        assert type(state[name]) is int
+    end = 1100 if name.startswith("v1_") else 1000  # after a warmup, or without one
+    assert state == {
+        # The members of TrainerState, and of TrainerControl (transformers, trainer_callback.py).
+        "best_global_step": None,
+        "best_metric": None,
+        "best_model_checkpoint": None,
+        "epoch": 0.0,
+        "eval_steps": 500,
+        "global_step": done,
+        "is_hyper_param_search": False,
+        "is_local_process_zero": True,
+        "is_world_process_zero": True,
+        "log_history": [],
+        "logging_steps": 500,
+        "max_steps": end,
+        "num_input_tokens_seen": 0,
+        "num_train_epochs": 1,
+        "save_steps": 500,
+        "stateful_callbacks": {
+            "TrainerControl": {
+                "args": {
+                    "should_training_stop": False,
+                    "should_epoch_stop": False,
+                    "should_save": False,
+                    "should_evaluate": False,
+                    "should_log": False,
+                },
+                "attributes": {},
+            }
+        },
+        "total_flos": 0,
+        "train_batch_size": 8 if name.startswith("v1_") else 2,
+        "trial_name": None,
+        "trial_params": None,
+    }
 
 
 def test_config(fixtures: Path, folder: Path) -> None:
@@ -207,6 +237,22 @@ def test_matrices_of_a_model_that_rotates_a_part_of_each_head(tmp_path: Path, fo
     np.testing.assert_array_equal(found, np.concatenate([q[rows], k[rows], v]))
     found = tensors["model.layers.0.mlp.gate_up_proj.weight"]
     np.testing.assert_array_equal(found, np.concatenate([gate, up]))
+    layer = [
+        f"model.layers.0.{name}.weight"
+        for name in (
+            *("self_attn.o_proj", "self_attn.qkv_proj", "mlp.gate_up_proj", "mlp.down_proj"),
+            *("input_layernorm", "post_attention_layernorm"),
+        )
+    ]  # in the order of modeling_phi3.py
+    assert list(tensors) == [
+        "model.embed_tokens.weight",
+        *layer,
+        "model.norm.weight",
+        "lm_head.weight",
+    ]
+    groups = read_torch(path / "optimizer.pt").value["param_groups"]
+    assert groups[0]["param_names"] == ["model.embed_tokens.weight", *layer[:4], "lm_head.weight"]
+    assert groups[1]["param_names"] == [*layer[4:], "model.norm.weight"]
 
 
 @pytest.mark.parametrize("outtype", ["f16", "bf16"])
@@ -458,6 +504,7 @@ def test_ggcp_json(name: str, fixtures: Path, folder: Path) -> None:
     }
     page = (path / "README.md").read_text()
     summed = name.startswith("v0_")
+    assert ("\n| weight decay | 0 (all) | the file |\n" in page) == summed
     assert ("| clipping | none | the trainer |" in page) == summed
     assert ("max_grad_norm=0.0," in page) == summed
     assert ("- The old trainer kept the rate for " in page) == summed
@@ -483,11 +530,36 @@ def test_moments_that_were_divided_before(fixtures: Path, folder: Path) -> None:
     assert said["schedule"]["smallest"] == 0.0
 
 
-def test_gradients_summed_over_a_single_token(folder: Path) -> None:
-    """Nothing is divided, and still it is the trainer that decays all tensors and clips nothing."""
-    (folder / "in.bin").write_bytes(made(Synthetic(**SMALL, context_length=1)))
+@pytest.mark.parametrize(
+    ("length", "epsilon"),
+    [(1, "1e-08"), (2, "5e-09, divided as the moments by 2 rows of a batch")],
+)
+def test_gradients_summed_over_few_tokens(length: int, epsilon: str, folder: Path) -> None:
+    """Where nothing is divided it is still the trainer that decays all tensors, clips nothing."""
+    (folder / "in.bin").write_bytes(made(Synthetic(**SMALL, context_length=length)))
     path = export(folder / "in.bin", folder / "out", batch=1)
     groups = read_torch(path / "optimizer.pt").value["param_groups"]
     assert [group["weight_decay"] for group in groups] == [1.0, 1.0]
     said = json.loads((path / "ggcp.json").read_text())["made"]["optimizer"]
-    assert (said["rows"], said["settings"]["clipping"]) == (1, 0.0)
+    assert (said["rows"], said["settings"]["clipping"]) == (length, 0.0)
+    assert f"\n| epsilon | {epsilon} |" in (path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("limit", "block"), [(1, False), (2, True)])
+def test_a_rate_that_changed_with_each_iteration(limit: int, block: bool, folder: Path) -> None:
+    changes = {"optimizer.params.adam.iteration_limit": limit}
+    (folder / "in.bin").write_bytes(made(Synthetic(**SMALL), changes))
+    page = export(folder / "in.bin", folder / "out", batch=2) / "README.md"
+    line = "- The old trainer kept the rate for 2 iterations at a time; here it changes with each."
+    assert (line in page.read_text()) == block
+    assert ("kept the rate" in page.read_text()) == block
+
+
+@pytest.mark.parametrize(("tokens", "end"), [(2, None), (3, 2)])
+def test_ids_of_a_tiny_vocabulary(tokens: int, end: int | None, folder: Path) -> None:
+    small = {**SMALL, "vocabulary_size": tokens}
+    (folder / "in.bin").write_bytes(made(Synthetic(**small)))
+    path = export(folder / "in.bin", folder / "out", vocabulary=None, batch=2)
+    for name in ("config.json", "generation_config.json"):
+        found = json.loads((path / name).read_text())
+        assert (found["bos_token_id"], found["eos_token_id"]) == (1, end)

@@ -307,6 +307,7 @@ EVEN = "an even number of rotated dimensions from 2 to 8"
             "4 of 8 dimensions, positions scaled by 0.5",
         ),
         ({BASE: 0.0}, "finite numbers above 0", "0 (base of rope)"),
+        ({BASE: float("inf")}, "finite numbers above 0", "inf (base of rope)"),
         ({SCALE: -2.0}, "finite numbers above 0", "-0.5 (scale of rope)"),
         (
             {"llama.attention.layer_norm_rms_epsilon": float("nan")},
@@ -435,10 +436,22 @@ def test_a_base_whose_heads_share_keys_and_values(tmp_path: Path, folder: Path) 
     layer = "model.layers.0.self_attn."
     rows = [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]
     key, value = (weights[f"layers.0.attention.{name}.weight"] for name in ("wk", "wv"))
-    np.testing.assert_array_equal(
-        found[f"{layer}k_proj.weight"], key[[0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]]
-    )
+    np.testing.assert_array_equal(found[f"{layer}k_proj.weight"], key[rows])
     np.testing.assert_array_equal(found[f"{layer}v_proj.weight"], value)
+
+
+def test_shared_heads_of_which_a_part_is_rotated(tmp_path: Path, folder: Path) -> None:
+    keys = {"llama.attention.head_count_kv": 2, "llama.rope.dimension_count": 4}
+    adapter, base, weights = of_an_adapter(tmp_path, keys, 16)
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    found = read_safetensors(path / "model.safetensors")
+    head = np.array([0, 2, 1, 3, 4, 5, 6, 7])
+    query, key, value = (weights[f"layers.0.attention.w{kind}.weight"] for kind in "qkv")
+    rows = np.concatenate([head + 8 * index for index in range(4)])
+    np.testing.assert_array_equal(
+        found["model.layers.0.self_attn.qkv_proj.weight"],
+        np.concatenate([query[rows], key[rows[:16]], value]),
+    )
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16"])
@@ -600,6 +613,15 @@ def test_another_checkpoint(fixtures: Path, written: Path) -> None:
          "a whole number above 0", "0"),
         (b'"context_length": 16', b'"context_length": true', "context_length",
          "a whole number above 0", "True"),
+        (b'"context_length": 16', b'"context_length": 9223372036854775808', "context_length",
+         "a whole number above 0", "9223372036854775808"),
+        (b'"epsilon": 1e-06', b'"epsilon": 0.0', "epsilon", "a number above 0", "0.0"),
+        (b'"epsilon": 1e-06', b'"epsilon": 1e999', "epsilon", "a number above 0", "inf"),
+        (b'"epsilon": 1e-06', b'"epsilon": 1', "epsilon", "a number above 0", "1"),
+        (b'"outtype": "f32"', b'"outtype": "%s"' % (61 * b"x"), "outtype", "f32 or f16 or bf16",
+         60 * "x"),
+        (b'"outtype": "f32"', b'"outtype": "\\u001b[1m"', "outtype", "f32 or f16 or bf16",
+         r"\x1b[1m"),
         (b'"epsilon": 1e-06', b'"epsilon": "x"', "epsilon", "a number above 0", "x"),
         (b'"outtype": "f32"', b'"outtype": "q8_0"', "outtype", "f32 or f16 or bf16", "q8_0"),
         (b'"order": "scratch"', b'"order": []', "optimizer.order",
