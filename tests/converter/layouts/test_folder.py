@@ -443,6 +443,25 @@ def test_names_in_the_page_are_no_markdown(tmp_path: Path, folder: Path) -> None
     source.write_bytes(made(Synthetic(**SMALL)))
     path = export(source, folder / "out", batch=2)
     assert (path / "README.md").read_text().startswith("# `a'**b**'\\n# c.bin`\n")
+    made_of = json.loads((path / "ggcp.json").read_text())["made"]
+    assert made_of["from"] == r"a`**b**`\n# c.bin"
+
+
+def test_values_that_are_not_finite_or_do_not_stay_so_are_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    synthetic = Synthetic(**SMALL, block_count=1)
+    weights = random_weights(synthetic)
+    weights["norm.weight"][3] = math.nan
+    weights["output.weight"][2, 5] = 65_520  # the least that is infinite in half precision
+    checkpoint = write_checkpoint(folder / "in.bin", synthetic, weights)
+    with caplog.at_level(logging.WARNING, "ggcp"):
+        export(checkpoint, folder / "out", outtype="f16")
+    assert caplog.messages[-2:] == [
+        "model.norm.weight: 1 NaN and 0 infinite of 16 values, as in the checkpoint",
+        "lm_head.weight: 1 of 4800 values are finite in the checkpoint but not as F16; "
+        "--outtype f32 keeps them",
+    ]
 
 
 def test_a_folder_is_the_same_whatever_the_file_is_read_from(fixtures: Path, folder: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from exported import GGJT_VOCABULARY, VOCABULARY
+from faults import failing
 from gguf import GGMLQuantizationType
 from gguf_bytes import F16_TENSOR, F32, STRING, Gguf, Key, Tensor
 from gguf_bytes import read as read_gguf
@@ -24,7 +28,7 @@ from reference import llama
 from reference.checkpoint import read
 from resumed import ggcp
 
-from converter import ConversionError, FolderOptions, export_folder, verify
+from converter import ConversionError, FolderOptions, Writing, export_folder, verify
 from converter.plan import Metadata
 from ggcp_schema import FormatError, build
 from ggcp_schema.gguf import ValueType
@@ -278,8 +282,6 @@ def test_a_folder_is_replaced_only_as_it_was_written(checkpoint: Path, folder: P
     with pytest.raises(ConversionError):
         export(checkpoint, path, batch=2)
     options = FolderOptions(VOCABULARY, batch=2, outtype="f16")
-    from converter import Writing
-
     export_folder(checkpoint, path, options, writing=Writing(force=True, sync=False))
     assert set(STATE).isdisjoint(names(path))
     (path / "my-run").mkdir()
@@ -287,6 +289,75 @@ def test_a_folder_is_replaced_only_as_it_was_written(checkpoint: Path, folder: P
         export_folder(checkpoint, path, options, writing=Writing(force=True, sync=False))
     assert "my-run" in names(path)
     assert names(folder) == {"out"}
+
+
+@pytest.mark.parametrize("inside", ["tokenizer.model", "model.safetensors", "config.json"])
+def test_a_folder_that_holds_an_input_is_not_replaced(
+    inside: str, fixtures: Path, folder: Path
+) -> None:
+    """Its own tokenizer is the vocabulary, or one of its files a link to a checkpoint or base."""
+    path = export(fixtures / "v0_adam_one.bin", folder / "out", batch=2)
+    options: dict[str, Any] = {"vocabulary": path / inside}
+    source = fixtures / "v0_adam_one.bin"
+    if inside == "model.safetensors":
+        options, source = {"vocabulary": None}, folder / "in.bin"
+        shutil.copyfile(fixtures / "v0_adam_one.bin", source)
+    elif inside == "config.json":
+        options, source = {"base": folder / "base.gguf"}, fixtures / "ggcl_1a5f0a30e_one_flash.bin"
+        shutil.copyfile(fixtures / "base16.gguf", options["base"])
+    if inside != "tokenizer.model":
+        (path / inside).unlink()
+        os.link(options.get("base") or source, path / inside)
+    with pytest.raises(ConversionError) as caught:
+        export_folder(
+            source, path, FolderOptions(**options), writing=Writing(force=True, sync=False)
+        )
+    assert str(caught.value) == (
+        f"{path}: expected an output that does not hold the input, found the input itself in it, "
+        f"'{inside}'; give another name; the input is never removed"
+    )
+    assert (path / inside).stat().st_size > 0
+
+
+def test_progress_counts_every_byte(checkpoint: Path, folder: Path) -> None:
+    counted: dict[str, list[int]] = {}
+
+    @contextlib.contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+        counts = counted[what] = [-total]
+        yield counts.append
+
+    writing = Writing(verify=True, sync=False, progress=progress)
+    options = FolderOptions(VOCABULARY, batch=2)
+    export_folder(checkpoint, folder / "out", options, writing=writing)
+    verified: dict[str, list[int]] = counted.copy()
+    assert list(verified) == ["Writing", "Verifying", "Hashing"]
+    counted.clear()
+    export_folder(
+        checkpoint,
+        folder / "out",
+        options,
+        writing=Writing(force=True, sync=False, progress=progress),
+    )
+    assert list(counted) == ["Checking", "Writing", "Hashing"]
+    length = sum(
+        each.stat().st_size for each in (folder / "out").iterdir() if each.name != "ggcp.json"
+    )
+    for counts in (*verified.values(), *counted.values()):
+        assert (counts[0], sum(counts)) == (-length, 0)
+
+
+def test_a_disk_that_fails_while_a_file_is_written(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "pwrite", failing(errno.EIO))
+    with pytest.raises(ConversionError) as caught:
+        export(checkpoint, folder / "out", batch=2)
+    assert str(caught.value) == (
+        f"{folder / 'out' / 'README.md'}: cannot be written: 'Input/output error'; write to "
+        "another folder or disk"
+    )
+    assert list(folder.iterdir()) == []
 
 
 N_ROT, BASE, SCALE = (
