@@ -549,6 +549,18 @@ def test_moments_that_were_divided_before(fixtures: Path, folder: Path) -> None:
     assert said["schedule"]["smallest"] == 0.0
 
 
+def test_rows_that_are_no_whole_samples_tell_no_batch(fixtures: Path, folder: Path) -> None:
+    between = folder / "between.gguf"
+    resume = ResumeWith(Order.FLASH, batch=2)
+    convert(fixtures / "v0_adam_one.bin", between, epsilon=1e-6, resume_with=resume)
+    gguf = read_gguf(between)
+    gguf.key("ggcp.gradient_rows").value = 33
+    between.write_bytes(gguf.to_bytes())
+    path = export(between, folder / "out")
+    said = json.loads((path / "ggcp.json").read_text())["made"]["optimizer"]
+    assert said["batch"] == 8  # the trainers' -b by default
+
+
 @pytest.mark.parametrize(
     ("length", "epsilon"),
     [(1, "1e-08"), (2, "5e-09, divided as the moments by 2 rows of a batch")],

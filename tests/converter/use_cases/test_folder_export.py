@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -172,10 +173,15 @@ def test_an_adapter_that_changes_no_more_than_some_tensors(fixtures: Path, folde
     assert len(read_safetensors(path / "model.safetensors")) == len(hf_names(2))
 
 
-def test_without_a_vocabulary(checkpoint: Path, folder: Path) -> None:
+def test_without_a_vocabulary(
+    checkpoint: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export(checkpoint, folder / "first", vocabulary=None, batch=2)
     said = ggcp("export", checkpoint, folder / "out", *HF, "--batch", 2)
     assert said.code == 0
     assert "ggcp: there is no vocabulary: the folder has no tokenizer (--vocab FILE)" in said.err
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "there is no vocabulary: the folder has no tokenizer (--vocab FILE)" in warned
     assert names(folder / "out") == {*MODEL, *STATE}
     page = (folder / "out/README.md").read_text()
     assert "There is no tokenizer here: give ggcp the trainer's `--vocab-model` with" in page
@@ -345,6 +351,19 @@ def test_progress_counts_every_byte(checkpoint: Path, folder: Path) -> None:
     )
     for counts in (*verified.values(), *counted.values()):
         assert (counts[0], sum(counts)) == (-length, 0)
+
+
+@pytest.mark.parametrize(("sync", "count"), [(True, 13), (False, 0)])
+def test_the_disk_is_waited_for_if_it_is_wanted(
+    sync: bool, count: int, checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten files and ggcp.json, the folder of them, and the one that it is in."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.delattr(fcntl, "F_FULLFSYNC", raising=False)  # of macOS, which has its own way
+    options = FolderOptions(VOCABULARY, batch=2)
+    export_folder(checkpoint, folder / "out", options, writing=Writing(sync=sync))
+    assert len(synced) == count
 
 
 def test_a_disk_that_fails_while_a_file_is_written(
@@ -636,6 +655,10 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "a file too many": (
         lambda folder: (folder / "a.txt").write_bytes(b""),
         ["a.txt: not expected"]),
+    "a file that only ggcp.json knows": (
+        edited("ggcp.json", b'"files": {\n',
+               b'"files": {"a.txt": {"size": 0, "sha256": "%s"},' % (64 * b"0")),
+        ["a.txt: not expected"]),
     "a hash": (
         lambda folder: edited("ggcp.json", json.loads((folder / "ggcp.json").read_text())
                               ["files"]["config.json"]["sha256"].encode(), b"0" * 64)(folder),
@@ -661,6 +684,37 @@ def test_what_differs_is_said(case: str, checkpoint: Path, written: Path, folder
     change(path)
     size = hex(next(path.glob("*.safetensors")).stat().st_size - 1)
     assert verify(checkpoint, path) == [line.format(size=size) for line in lines]
+
+
+def test_what_differs_in_one_line(checkpoint: Path, written: Path, folder: Path) -> None:
+    path = folder / "out"
+    shutil.copytree(written, path)
+    flipped("optimizer.pt", 20000)(path)
+    said = ggcp("verify", checkpoint, path)
+    # format, version and choices; ten files; 21 tensors
+    assert said.out[0] == (
+        f"{path}: different: 1 of 34 things: weights identical, 1 tensor of the optimizer differs"
+    )
+    flipped("model.safetensors", -1)(path)
+    said = ggcp("verify", checkpoint, path)
+    assert said.out[0] == (
+        f"{path}: different: 2 of 34 things: not made from this checkpoint, or changed since"
+    )
+
+
+def test_a_batch_that_says_nothing_of_the_scale_is_the_same(fixtures: Path, folder: Path) -> None:
+    path = export(fixtures / "v1_adam_one.bin", folder / "out", batch=4)
+    assert verify(fixtures / "v1_adam_one.bin", path) == []
+
+
+def test_a_damaged_checkpoint_of_which_a_folder_says_nothing(fixtures: Path, written: Path) -> None:
+    source = fixtures / "v0_lbfgs_truncated_master43033b7bb.bin"
+    with pytest.raises(FormatError) as export_refused:
+        export(source, written.parent / "never")
+    with pytest.raises(FormatError) as caught:
+        verify(source, written)
+    assert str(caught.value) == str(export_refused.value)
+    assert caught.value.file == str(source)
 
 
 def test_another_version_of_ggcp_is_no_difference(
@@ -734,6 +788,42 @@ def test_a_merged_model_needs_its_base(fixtures: Path, written: Path) -> None:
         verify(fixtures / "v0_adam_one.bin", written, base=fixtures / "base16.gguf")
     assert str(caught.value) == (
         f"{written}: expected a merged model to go with --merge, found none; leave --merge out"
+    )
+
+
+def merged(fixtures: Path, folder: Path) -> tuple[Path, Path]:
+    """A base of its own, and what finetune's changes made of it."""
+    base = folder / "base.gguf"
+    shutil.copyfile(fixtures / "base16.gguf", base)
+    source = fixtures / "ggcl_1a5f0a30e_one_flash.bin"
+    return base, export(source, folder / "out", vocabulary=None, base=base)
+
+
+def test_a_merged_model_comes_from_a_lora(fixtures: Path, folder: Path) -> None:
+    base, path = merged(fixtures, folder)
+    source = fixtures / "v0_adam_one.bin"
+    with pytest.raises(ConversionError) as caught:
+        verify(source, path, base=base)
+    assert str(caught.value) == (
+        f"{source}: expected a LoRA checkpoint (ggcl), as finetune wrote them, found a training "
+        "checkpoint (ggcp), which is a whole model; export it without --merge"
+    )
+
+
+def test_a_base_that_is_written_to_while_it_is_compared(fixtures: Path, folder: Path) -> None:
+    base, path = merged(fixtures, folder)
+
+    @contextlib.contextmanager
+    def progress(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
+        yield lambda _: None
+        os.utime(base, ns=(0, 0))
+
+    with pytest.raises(FormatError) as caught:
+        verify(fixtures / "ggcl_1a5f0a30e_one_flash.bin", path, base=base, progress=progress)
+    assert str(caught.value) == (
+        f"{base}: file: expected the {base.stat().st_size} bytes that were there when reading "
+        "began, found the same size, written to since; another program is writing to the file; "
+        "wait until it is done and try again"
     )
 
 
