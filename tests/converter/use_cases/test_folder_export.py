@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -619,6 +620,11 @@ def flipped(name: str, at: int) -> Change:
     return change
 
 
+def without_a_file(members: dict[str, Any]) -> dict[str, Any]:
+    del members["files"]["config.json"]
+    return members
+
+
 # fmt: off
 CHANGES: dict[str, tuple[Change, list[str]]] = {
     "a key of the config": (
@@ -663,6 +669,10 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         lambda folder: edited("ggcp.json", json.loads((folder / "ggcp.json").read_text())
                               ["files"]["config.json"]["sha256"].encode(), b"0" * 64)(folder),
         ["ggcp.json: files[config.json]: another size or hash than that of the file"]),
+    "a file that ggcp.json does not list": (
+        lambda folder: (folder / "ggcp.json").write_text(json.dumps(without_a_file(
+            json.loads((folder / "ggcp.json").read_text())))),
+        ["ggcp.json: files[config.json]: another size or hash than that of the file"]),
     "a setting in ggcp.json": (
         edited("ggcp.json", b'"learning_rate": 0.001', b'"learning_rate": 0.002'),
         ["ggcp.json: key made.optimizer.settings.learning_rate: expected 0.001, found 0.002"]),
@@ -700,6 +710,25 @@ def test_what_differs_in_one_line(checkpoint: Path, written: Path, folder: Path)
     assert said.out[0] == (
         f"{path}: different: 2 of 34 things: not made from this checkpoint, or changed since"
     )
+
+
+def test_a_file_of_the_folder_that_is_written_to_while_it_is_compared(
+    checkpoint: Path, written: Path, folder: Path
+) -> None:
+    path = folder / "out"
+    shutil.copytree(written, path)
+    file = path / "model.safetensors"
+
+    touched = itertools.count(1)  # each time it is another
+
+    @contextlib.contextmanager
+    def progress(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
+        yield lambda _: os.utime(file, ns=(0, 10**9 * next(touched)))
+
+    with pytest.raises(FormatError) as caught:
+        verify(checkpoint, path, progress=progress)
+    assert caught.value.file == str(file)
+    assert caught.value.found == "the same size, written to since"
 
 
 def test_a_batch_that_says_nothing_of_the_scale_is_the_same(fixtures: Path, folder: Path) -> None:
