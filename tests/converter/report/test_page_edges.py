@@ -130,3 +130,43 @@ def test_no_text_is_markup(fixtures: Path) -> None:
     ]
     assert titles
     assert set(titles) == {hostile}
+
+
+def bars_of_norms(text: str, kind: str) -> list[float]:
+    """Heights of the bars of a kind of tensor, of which 54 is the most."""
+    [path] = re.findall(
+        rf'aria-label="Norms of {re.escape(kind)} by layer: [^"]*"><path class="bars" d="([^"]*)"',
+        text,
+    )
+    return [float(height) for height in re.findall(r"v-([\d.e-]+)h", path)]
+
+
+def test_norms_of_a_single_layer_are_drawn_beside_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "layer.bin"
+    file = checkpoint(1, n_layer=1)
+    data = bytearray(file.data)
+    for name, record in file.fields.items():
+        if name.startswith("model.layers[0].") and name.endswith(".data"):
+            values = {"attention_norm": (30, 40), "ffn_norm": (3, 4)}.get(name.split(".")[2], ())
+            data[record[0] : sum(record)] = struct.pack(
+                f"<{record[1] // 4}f", *(values or (0,) * (record[1] // 4))
+            )
+    path.write_bytes(bytes(data))
+    text = as_html(inspect(path, stats=True))
+    assert bars_of_norms(text, "attention_norm") == [54.0]
+    assert bars_of_norms(text, "ffn_norm") == [5.4]
+
+
+def test_of_layers_that_share_a_bar_the_largest_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "layers.bin"
+    file = checkpoint(1, n_layer=121)
+    data = bytearray(file.data)
+    for layer in range(121):
+        start, length = file.fields[f"model.layers[{layer}].ffn_norm.data"]
+        values = {3: (30, 40), 5: (3, 4)}.get(layer, (0, 0))
+        data[start : start + length] = struct.pack("<2f", *values)
+    path.write_bytes(bytes(data))
+    text = as_html(inspect(path, stats=True))
+    assert bars_of_norms(text, "ffn_norm") == [54.0, 5.4]
+    assert "M1.06 56v-54h" in text
+    assert "M2.06 56v-5.4h" in text
