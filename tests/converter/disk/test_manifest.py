@@ -55,6 +55,52 @@ def test_one_that_somebody_else_wrote(out: Path) -> None:
     assert check_folder(out).files == {"a": Listed(3, SHA256)}
 
 
+EMPTY = {"size": 0, "sha256": hashlib.sha256().hexdigest()}
+
+
+def of(folder: Path, text: str, *names: str) -> Path:
+    """A folder with empty files and a ggcp.json."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    (folder / "ggcp.json").write_text(text)
+    return folder
+
+
+def nested(depth: int) -> str:
+    """JSON of so many brackets in each other, the outermost those of the whole."""
+    return f'{{"a": {"[" * (depth - 1)}{"]" * (depth - 1)}, "files": {{}}}}'
+
+
+def test_all_that_is_still_within_the_limits(out: Path, folder: Path) -> None:
+    long = "n" * 100
+    assert list(check_folder(of(out, json.dumps({"files": {long: EMPTY}}), long)).files) == [long]
+    names = [f"{count}.txt" for count in range(500)]
+    many = of(folder / "many", json.dumps({"files": dict.fromkeys(names, EMPTY)}), *names)
+    assert list(check_folder(many).files) == names
+    assert check_folder(of(folder / "deep", nested(16))).choices == {
+        "a": json.loads("[" * 15 + "]" * 15)
+    }
+    text = '{"files": {}, "a": ""}'
+    padded = text[:-2] + "x" * ((1 << 18) - len(text)) + text[-2:]
+    assert len(check_folder(of(folder / "long", padded)).choices["a"]) == (1 << 18) - len(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 20, "{" * 20, '\\"' + "[" * 20, "\\" + "[" * 20, "\n" + "[" * 20, "]" * 20]
+)
+def test_brackets_in_a_text_are_not_nested(text: str, out: Path) -> None:
+    choices = {"a": [text], "b": [[text]]}
+    assert check_folder(of(out, json.dumps({**choices, "files": {}}))).choices == choices
+
+
+def test_a_size_that_no_file_has(out: Path) -> None:
+    of(out, json.dumps({"files": {"a": {**EMPTY, "size": 2**63 - 1}}}), "a")
+    assert said(out) == (
+        f"{out / 'a'}: size: expected 9223372036854775807 bytes, found 0; {CHANGED}"
+    )
+
+
 def test_a_link_to_one_and_the_working_folder(
     out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +267,8 @@ MANIFESTS += [
         ("\u202ea", "\\u202ea"),
         ("\ud800", "\\ud800"),
         ("x" * 1000, "x" * 200),
+        ("x" * 101, "x" * 101),
+        (".x", ".x"),
     ]
 ]
 MANIFESTS += [

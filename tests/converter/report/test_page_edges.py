@@ -132,6 +132,30 @@ def test_no_text_is_markup(fixtures: Path) -> None:
     assert set(titles) == {hostile}
 
 
+@pytest.mark.parametrize(("count", "dots"), [(60, 60), (61, 0)])
+def test_few_losses_have_dots(count: int, dots: int, tmp_path: Path) -> None:
+    path = tmp_path / "losses.bin"
+    file = checkpoint(1, past=count).with_number("optimizer.iteration_count", count)
+    path.write_bytes(file)
+    page = page_of(path, stats=False)
+    [drawn] = [attributes["d"] or "" for attributes in page.of("path", "dots")]
+    assert drawn.count("h0") == dots
+    [line] = [attributes["d"] or "" for attributes in page.of("path", "line")]
+    assert line.count("L") == count - 1
+
+
+def test_what_was_not_read_is_no_part_of_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "cut.bin"
+    file = checkpoint(1, n_layer=2)
+    path.write_bytes(file.data[: file.fields["model.layers[1].feed_forward.w2.data"][0] + 3])
+    text = as_html(inspect(path))
+    kinds = re.findall(
+        r'<svg x="[\d.]+%" y="(\d+)"[^>]*><title>[^<]*</title><rect class="(\w+)"', text
+    )
+    assert ("0", "unread") in kinds
+    assert "unread" not in {kind for y, kind in kinds if y == "76"}
+
+
 def bars_of_norms(text: str, kind: str) -> list[float]:
     """Heights of the bars of a kind of tensor, of which 54 is the most."""
     [path] = re.findall(
