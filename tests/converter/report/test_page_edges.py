@@ -30,6 +30,7 @@ def test_measures_stand_below_their_headings(fixtures: Path) -> None:
     measures = (values.min(), values.max(), values.mean(), values.std())
     wanted = [*(f"{value:.4g}" for value in measures), f"{(values == 0).sum():,}", "0"]
     assert cells(page.text, "tok_embeddings") == wanted
+    assert '<td title="19,200 bytes (18.8 KiB)">18.8 KiB</td>' in page.text
     heads = [words for words in page.words["th"] if words in ("Min", "Max", "Mean", "Std dev")]
     assert heads[:4] == ["Min", "Max", "Mean", "Std dev"]
 
