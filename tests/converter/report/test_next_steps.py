@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,5 +55,19 @@ def test_commands(
     monkeypatch.chdir(tmp_path)
     end = name.rpartition(".")[2]
     shutil.copyfile(fixtures / name, f"IN.{end}")
-    found = tuple(step.command for step in steps(inspect(f"IN.{end}")))
-    assert found == tuple(command.replace("END", end) for command in COMMANDS[name])
+    report = inspect(f"IN.{end}")
+    commands = tuple(command.replace("END", end) for command in COMMANDS[name])
+    assert tuple(step.command for step in steps(report)) == commands
+    # Moments of the mean are not divided, so that nothing depends on how long a sample is.
+    if not name.startswith("pre_"):
+        unknown = replace(report, context_length=None)
+        assert tuple(step.command for step in steps(unknown)) == commands
+
+
+def test_sums_over_samples_of_unknown_length(fixtures: Path) -> None:
+    """They cannot be divided: all that is left is a GGUF with everything as it is."""
+    report = inspect(fixtures / "v0_adam_one.bin")
+    found = [step.command for step in steps(replace(report, context_length=None))]
+    source = str(fixtures / "v0_adam_one.bin")
+    resume = source.replace(".bin", "-resume.gguf")
+    assert found[2:] == [f"ggcp convert {source} {resume}", f"ggcp verify {source} {resume}"]
