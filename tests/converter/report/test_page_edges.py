@@ -15,6 +15,7 @@ from reference.checkpoint import read
 from test_page_head import figures
 
 from converter import inspect
+from converter.report.advice import notes
 from converter.report.html import as_html
 
 
@@ -44,8 +45,10 @@ def test_numbers_that_are_none_are_counted_apart(tmp_path: Path) -> None:
     path.write_bytes(
         checkpoint(1).with_field("model.norm.data", struct.pack("<2f", 1, float("-inf")))
     )
-    text = as_html(inspect(path, stats=True))
-    assert '<td class="alarm">0, 1</td>' in text
+    report = inspect(path, stats=True)
+    assert '<td class="alarm">0, 1</td>' in as_html(report)
+    assert "There are infinite values in 1 tensors, model.norm first." in notes(report)
+    assert not any("NaN" in note for note in notes(report))
     path.write_bytes(
         checkpoint(1).with_field("model.norm.data", struct.pack("<2f", 1, float("nan")))
     )
