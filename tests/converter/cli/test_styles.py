@@ -101,8 +101,8 @@ def test_the_variable_for_columns_is_heard(inputs: Path) -> None:
     assert 50 < max(widths) <= 60
 
 
-def test_a_name_is_not_broken(inputs: Path) -> None:
-    name = "x" * 90
+@pytest.mark.parametrize("name", ["x" * 90, "x-" * 45])
+def test_a_name_is_not_broken(name: str, inputs: Path) -> None:
     text = on_a_terminal("inspect", name, cwd=inputs, columns=40).text
     assert f"error: {name}:" in SGR.sub("", text).splitlines()
 

@@ -8,7 +8,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from folders import CHOICES, FILES, content, manifest, whole, write
 
 from converter.disk.checking import check_folder
+from converter.disk.folder_output import FolderOutput
 from converter.disk.manifest import Listed
 from ggcp_schema import FormatError
 
@@ -84,6 +85,25 @@ def test_all_that_is_still_within_the_limits(out: Path, folder: Path) -> None:
     text = '{"files": {}, "a": ""}'
     padded = text[:-2] + "x" * ((1 << 18) - len(text)) + text[-2:]
     assert len(check_folder(of(folder / "long", padded)).choices["a"]) == (1 << 18) - len(text)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("limit", ["depth", "bytes"])
+def test_no_more_is_written_than_is_read(limit: str, more: int, out: Path) -> None:
+    choices: dict[str, Any] = {"a": json.loads("[" * (15 + more) + "]" * (15 + more))}
+    if limit == "bytes":
+        frame = len(json.dumps({"a": "", "files": {}}, indent=2) + "\n")
+        choices = {"a": "x" * ((1 << 18) - frame + more)}
+    with (
+        pytest.raises(ValueError) if more else nullcontext() as caught,
+        FolderOutput(out, sync=False) as output,
+    ):
+        output.commit(choices)
+    if more:
+        assert str(caught.value) == "the choices could not be read again"
+        assert not out.exists()
+    else:
+        assert check_folder(out).choices == choices
 
 
 @pytest.mark.parametrize(
