@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,19 @@ def test_tensors_come_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["m"], NUMBERS.reshape(2, 3))
     assert (found["step"].shape, float(found["step"])) == ((), 7.0)
     assert found["none"].shape == (0, 4)
+
+
+def test_the_check_sum_is_that_of_all_blocks(tmp_path: Path) -> None:
+    """As zipfile computes it: of the parts of a tensor, each in several blocks."""
+    data = NUMBERS.tobytes()
+    halves = (
+        Computed(24, lambda: (data[:8], data[8:])),
+        Computed(24, lambda: (data[:20], data[20:])),
+    )
+    found = read_torch(write(tmp_path / "a.pt", [StoredTensor((2, 6), halves)]))
+    np.testing.assert_array_equal(found.value[0], [NUMBERS, NUMBERS])
+    [entry] = [entry for entry in found.entries if entry.filename == "a/data/0"]
+    assert zlib.crc32(data + data) == entry.CRC
 
 
 def test_data_begin_at_multiples_of_64(tmp_path: Path) -> None:

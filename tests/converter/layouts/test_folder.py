@@ -199,18 +199,37 @@ def test_config_where_a_part_of_each_head_is_rotated(tmp_path: Path, folder: Pat
     factor = 0.6530612244897960  # 64/98 is 0.65306122448979587…, of which int(98 · …) is 63
     assert (int(98 * (64 / 98)), int(98 * found["partial_rotary_factor"])) == (63, 64)
     assert found["partial_rotary_factor"] == pytest.approx(factor)
-    same = {
+    wide = read(tmp_path / "in.bin").tensors["layers.0.feed_forward.w1.weight"].shape[0]
+    parameters = found.pop("rope_parameters")
+    assert found == {
         "architectures": ["Phi3ForCausalLM"],
         "model_type": "phi3",
+        "vocab_size": 300,
+        "hidden_size": 196,
+        "intermediate_size": wide,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 98,
+        "hidden_act": "silu",
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "embd_pdrop": 0.0,
+        "resid_pdrop": 0.0,
         "sliding_window": None,
         "original_max_position_embeddings": 64,
+        "partial_rotary_factor": found["partial_rotary_factor"],
+        "bos_token_id": 1,
         "eos_token_id": 2,
         "pad_token_id": None,
+        "dtype": "float32",
         "rope_scaling": None,
         "rope_theta": 10000.0,
     }
-    assert {key: found[key] for key in same} == same
-    assert found["rope_parameters"] == {
+    assert parameters == {
         "rope_type": "default",
         "rope_theta": 10000.0,
         "partial_rotary_factor": found["partial_rotary_factor"],

@@ -531,6 +531,13 @@ def test_a_base_whose_heads_share_keys_and_values(tmp_path: Path, folder: Path) 
     np.testing.assert_array_equal(found[f"{layer}v_proj.weight"], value)
 
 
+def test_a_base_that_says_nothing_of_shared_heads(tmp_path: Path, folder: Path) -> None:
+    """As llama.cpp takes it: each head has keys and values of its own."""
+    adapter, base, _ = of_an_adapter(tmp_path, {"llama.attention.head_count_kv": None})
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    assert json.loads((path / "config.json").read_text())["num_key_value_heads"] == 4
+
+
 def test_shared_heads_of_which_a_part_is_rotated(tmp_path: Path, folder: Path) -> None:
     keys = {"llama.attention.head_count_kv": 2, "llama.rope.dimension_count": 4}
     adapter, base, weights = of_an_adapter(tmp_path, keys, 16)
