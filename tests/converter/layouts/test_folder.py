@@ -361,6 +361,7 @@ def test_the_warmup_follows_from_the_factor_of_the_run_before(
         "the trainer's default, is assumed"
     )
     assert (warned in caplog.messages) == ("assumed" in words)
+    assert ("\nWhat is assumed is what the trainer" in page) == ("assumed" in words)
 
 
 @pytest.mark.parametrize(
@@ -558,6 +559,8 @@ def test_moments_that_were_divided_before(fixtures: Path, folder: Path) -> None:
     for one, other in zip(first["state"].values(), second["state"].values(), strict=True):
         for name in ("exp_avg", "exp_avg_sq"):
             np.testing.assert_array_equal(one[name], other[name])
+    given = export(between, folder / "given", batch=4) / "ggcp.json"
+    assert json.loads(given.read_text())["made"]["optimizer"]["batch"] == 4
     # A GGUF stores no settings: those of the old trainer by default, which decayed all tensors.
     for group in second["param_groups"]:
         assert (group["eps"], group["weight_decay"]) == (1e-8 / 32, 1.0)

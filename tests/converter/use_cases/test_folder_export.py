@@ -336,7 +336,10 @@ def test_progress_counts_every_byte(checkpoint: Path, folder: Path) -> None:
 
     writing = Writing(verify=True, sync=False, progress=progress)
     options = FolderOptions(VOCABULARY, batch=2)
-    export_folder(checkpoint, folder / "out", options, writing=writing)
+    made = export_folder(checkpoint, folder / "out", options, writing=writing)
+    assert made.next == (
+        f"Go on in PyTorch: {folder / 'out'}/README.md has the code, with all numbers filled in"
+    )
     verified: dict[str, list[int]] = counted.copy()
     assert list(verified) == ["Writing", "Verifying", "Hashing"]
     counted.clear()
@@ -535,7 +538,8 @@ def test_a_base_that_says_nothing_of_shared_heads(tmp_path: Path, folder: Path) 
     """As llama.cpp takes it: each head has keys and values of its own."""
     adapter, base, _ = of_an_adapter(tmp_path, {"llama.attention.head_count_kv": None})
     path = export(adapter, folder / "out", vocabulary=None, base=base)
-    assert json.loads((path / "config.json").read_text())["num_key_value_heads"] == 4
+    config = json.loads((path / "config.json").read_text())
+    assert (config["num_key_value_heads"], config["rope_theta"]) == (4, 10000.0)
 
 
 def test_shared_heads_of_which_a_part_is_rotated(tmp_path: Path, folder: Path) -> None:
@@ -743,6 +747,18 @@ def test_a_batch_that_says_nothing_of_the_scale_is_the_same(fixtures: Path, fold
     assert verify(fixtures / "v1_adam_one.bin", path) == []
 
 
+def test_checkpoints_of_other_kinds(fixtures: Path, written: Path) -> None:
+    source = fixtures / "ggcl_1a5f0a30e_one_flash.bin"
+    with pytest.raises(ConversionError) as caught:
+        verify(source, written)
+    assert str(caught.value) == (
+        f"{source}: expected a checkpoint that holds a whole model, found a LoRA; the folder was "
+        "not made from this file; give the one that it was made from"
+    )
+    lines = verify(fixtures / "pre_37c69435f.bin", written)
+    assert {f"{name}: not expected" for name in STATE} <= set(lines)
+
+
 def test_a_damaged_checkpoint_of_which_a_folder_says_nothing(fixtures: Path, written: Path) -> None:
     source = fixtures / "v0_lbfgs_truncated_master43033b7bb.bin"
     with pytest.raises(FormatError) as export_refused:
@@ -846,19 +862,26 @@ def test_a_merged_model_comes_from_a_lora(fixtures: Path, folder: Path) -> None:
     )
 
 
-def test_a_base_that_is_written_to_while_it_is_compared(fixtures: Path, folder: Path) -> None:
+@pytest.mark.parametrize("which", ["base", "checkpoint"])
+def test_an_input_that_is_written_to_while_it_is_compared(
+    which: str, fixtures: Path, folder: Path
+) -> None:
     base, path = merged(fixtures, folder)
+    source = folder / "in.bin"
+    shutil.copyfile(fixtures / "ggcl_1a5f0a30e_one_flash.bin", source)
+    changed = base if which == "base" else source
 
     @contextlib.contextmanager
     def progress(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
         yield lambda _: None
-        os.utime(base, ns=(0, 0))
+        os.utime(changed, ns=(0, 0))
 
     with pytest.raises(FormatError) as caught:
-        verify(fixtures / "ggcl_1a5f0a30e_one_flash.bin", path, base=base, progress=progress)
+        verify(source, path, base=base, progress=progress)
+    length = changed.stat().st_size
     assert str(caught.value) == (
-        f"{base}: file: expected the {base.stat().st_size} bytes that were there when reading "
-        "began, found the same size, written to since; another program is writing to the file; "
+        f"{changed}: file: expected the {length} bytes that were there when reading began, "
+        "found the same size, written to since; another program is writing to the file; "
         "wait until it is done and try again"
     )
 
