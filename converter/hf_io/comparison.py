@@ -57,7 +57,6 @@ def _regions(planned: PlannedFile) -> list[tuple[int, str]]:
     named = (
         (start, f": tensor {tensor.name}")
         for start, tensor in zip(starts, planned.tensors, strict=False)
-        if tensor.length
     )
     return [(0, ""), *named]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from converter.parts import ELEMENT_BYTES, Part
+from converter.parts import Part
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,6 @@ class StoredTensor:
 
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
-
-    @property
-    def length(self) -> int:
-        """Bytes of data."""
-        return ELEMENT_BYTES * prod(self.shape)
 
 
 def pickled(value: Any) -> tuple[bytes, tuple[StoredTensor, ...]]:

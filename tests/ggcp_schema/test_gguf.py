@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,27 @@ def test_the_limit_of_elements_of_all_arrays() -> None:
     )
     whole = array("a", 7, MOST_ELEMENTS, bytes(MOST_ELEMENTS))
     assert not parsed(KEY_VALUE, whole).value.elements.any()
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_dimensions_at_the_limit_of_the_whole_head(beyond: int, tmp_path: Path) -> None:
+    path = tmp_path / "large.gguf"
+    head = struct.pack("<QcI", 1, b"a", 2)
+    with path.open("wb") as file:  # a hole, and the end of the last tensor's record
+        file.seek(MOST_HEAD_BYTES - len(head) - 16 + beyond)
+        file.write(head + struct.pack("<QQIQ", 2**64 - 1, 3, 0, 0))
+    with Source.open(path) as source:
+        source.seek(MOST_HEAD_BYTES - len(head) - 16 + beyond)
+        if not beyond:
+            assert TENSOR_INFO._parse(source, scope(), "").shape == (2**64 - 1, 3)
+            return
+        with pytest.raises(FormatError) as caught:
+            TENSOR_INFO._parse(source, scope(), "")
+    place = MOST_HEAD_BYTES - 15
+    assert str(caught.value).endswith(
+        f"shape at offset {place:#x}: expected everything before the data in the first 67108864 "
+        f"bytes, found 16 bytes at {place}; {TOO_LARGE}"
+    )
 
 
 class Zeros(io.RawIOBase):

@@ -168,7 +168,6 @@ def _sensible(settings: AdamSettings | None) -> AdamSettings | None:
         all(math.isfinite(value) and value >= 0 for value in values)
         and settings.learning_rate > 0
         and max(decays) < 1
-        and math.isfinite(settings.weight_decay / settings.learning_rate)
     ):
         return settings
     LOGGER.warning("Adam cannot run with the settings that the file stores; they are left out")

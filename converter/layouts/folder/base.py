@@ -100,6 +100,8 @@ def _weights(
         if name not in tensors:
             raise _unfit(f"tensor {name}", "a tensor of this name", None)
         tensor, shape = tensors[name], shapes[path]
+        if tensor.type not in _WIDENED:
+            raise _unfit(f"tensor {name}", "F32, F16 or BF16", tensor.type.name)
         if path.endswith((".wk", ".wv")):  # less where heads share them
             shape = (shape[0], sizes.key_value_length)
         if tensor.shape != shape:
@@ -109,14 +111,12 @@ def _weights(
 
 @dataclass(frozen=True)
 class _InFloat32:
-    """The bytes of a tensor in float32, whatever type it has."""
+    """The bytes of a tensor of F32, F16 or BF16 in float32."""
 
     tensor: PlannedTensor
 
     def __call__(self) -> Iterator[bytes]:
         kind = self.tensor.type
-        if kind not in _WIDENED:
-            raise _unfit(f"tensor {self.tensor.name}", "F32, F16 or BF16", kind.name)
         for part in self.tensor.parts:
             for block in part.blocks():
                 if kind is TensorType.F32:

@@ -33,6 +33,11 @@ UNKNOWN = {
     ),
     "inspect a --verbose": ("ggcp inspect", "no such option: --verbose; see ggcp inspect --help"),
     "verify a b c": ("ggcp verify", "one name too many: c; put a name with spaces in quotes"),
+    "convert a b --resume-with FLAHS": (
+        "ggcp convert",
+        "argument --resume-with: expected flash, plain, scratch or flash-rtl, found 'FLAHS'; "
+        "did you mean flash?",
+    ),
     "convert a b --resume-with flahs": (
         "ggcp convert",
         "argument --resume-with: expected flash, plain, scratch or flash-rtl, found 'flahs'; "

@@ -76,6 +76,22 @@ def test_a_bar(inputs: Path) -> None:
     assert not any("Writing" in line for line in on_the_screen(text))
 
 
+ALONE = """
+import sys, threading
+from converter.cli import terminal
+terminal.set_up(quiet=False, verbose=False)
+with terminal.bar("Writing", 10) as count:
+    count(10)
+    print([each.name for each in threading.enumerate() if "TMonitor" in type(each).__name__])
+"""
+
+
+def test_no_thread_of_tqdm_watches_a_bar(inputs: Path) -> None:
+    """It could take a signal that is meant for the thread that cleans up."""
+    done = on_a_terminal(command=[sys.executable, "-c", ALONE], cwd=inputs)
+    assert done == (0, "[]\n")
+
+
 def test_waiting_for_the_disk(inputs: Path) -> None:
     code, text = slowed("fsync", 1.2, "synth out", inputs)
     assert code == 0

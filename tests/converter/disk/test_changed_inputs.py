@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from command import ENVIRONMENT
-from faults import acting_first
+from faults import acting_first, failing
 from tiny_files import WRITING, perform, write_inputs
 
 from ggcp_schema import FormatError, parse
@@ -110,6 +111,23 @@ def test_replaced_before_it_is_read_to_its_end(inputs: Path) -> None:
         replaced(inputs / "in.bin")
         with pytest.raises(FormatError, match="found another file of that name"):
             checkpoint.source.check_unchanged()
+
+
+def test_a_disk_that_is_gone_before_it_is_read_to_its_end(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk of the network says ESTALE where a file was removed there."""
+    length = (inputs / "in.bin").stat().st_size
+    with parse(inputs / "in.bin") as checkpoint:
+        monkeypatch.setattr(os, "fstat", failing(errno.ESTALE))
+        with pytest.raises(FormatError) as caught:
+            checkpoint.source.check_unchanged()
+        monkeypatch.undo()
+    assert str(caught.value) == (
+        f"{inputs / 'in.bin'}: file: expected the {length} bytes that were there when reading "
+        "began, found 0 bytes; another program is writing to the file; wait until it is done and "
+        "try again"
+    )
 
 
 @pytest.mark.parametrize("change", [cut, grown, written, replaced], ids=lambda c: c.__name__)

@@ -265,7 +265,7 @@ class TestLeftovers:
             running.commit({})
         assert {path.name for path in folder.iterdir()} == {"out", "other"}
 
-    @pytest.mark.parametrize("kind", ["link", "folder", "input", "read", "another user's"])
+    @pytest.mark.parametrize("kind", ["link", "folder", "pipe", "input", "read", "another user's"])
     def test_what_is_not_removed(self, kind: str, out: Path, folder: Path, tmp_path: Path) -> None:
         left = folder / self.LEFT
         left.mkdir()
@@ -275,6 +275,8 @@ class TestLeftovers:
             (left / "b").symlink_to("a")
         elif kind == "folder":
             (left / "b").mkdir()
+        elif kind == "pipe":
+            os.mkfifo(left / "b")
         elif kind == "input":
             inputs = (left / "a",)
         elif kind == "another user's":

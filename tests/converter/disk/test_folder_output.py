@@ -45,6 +45,37 @@ def test_in_the_working_folder(out: Path, folder: Path, monkeypatch: pytest.Monk
     assert content(out) == whole()
 
 
+def test_no_more_files_than_a_reader_takes(
+    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converter.disk.folder_output.MOST_FILES", 2)
+    write(out, {"a": b"", "b": b""})
+    files = {"a": b"", "b": b"", "c": b""}
+    with pytest.raises(ValueError, match=r"^no name for another file: 'c'$"):
+        write(folder / "more", files)
+    assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+def test_a_new_folder_that_cannot_be_opened(
+    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, not as often as where somebody else takes the name each time."""
+    good, count = os.open, 0
+
+    def opened(path: str, flags: int, *arguments: int, **named: int) -> int:
+        nonlocal count
+        if flags & os.O_DIRECTORY and flags & os.O_NOFOLLOW:
+            count += 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return good(path, flags, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", opened)
+    found = refused(out)
+    monkeypatch.undo()
+    assert (found, count) == ("too many files are open; allow more, with ulimit -n", 1)
+    assert list(folder.iterdir()) == []
+
+
 def test_spans_are_copied_into_it(out: Path, tmp_path: Path) -> None:
     data = bytes(range(251)) * 10_000
     (tmp_path / "in").write_bytes(data)

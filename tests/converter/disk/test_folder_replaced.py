@@ -334,3 +334,12 @@ class TestForce:
         assert refused(out, **FORCE, inputs=(given,)) == REPLACING + found + KEPT
         assert content(out) == {**whole(), "config.json": b"the only copy"}
         assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+def test_a_name_that_a_terminal_would_obey(out: Path) -> None:
+    write(out)
+    (out / "\x1b[1m").touch()
+    assert refused(out, force=True) == (
+        r"expected a folder that holds what ggcp wrote, unchanged, to replace it, found \x1b[1m, "
+        "which is a new file; nothing was changed; give another name, or move the folder away"
+    )

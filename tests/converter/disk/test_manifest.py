@@ -8,7 +8,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from folders import CHOICES, FILES, content, manifest, whole, write
 
 from converter.disk.checking import check_folder
+from converter.disk.folder_output import FolderOutput
 from converter.disk.manifest import Listed
 from ggcp_schema import FormatError
 
@@ -53,6 +54,71 @@ def test_one_that_somebody_else_wrote(out: Path) -> None:
     (out / "a").write_bytes(b"abc")
     (out / "ggcp.json").write_text(json.dumps({"files": {"a": GOOD}}))
     assert check_folder(out).files == {"a": Listed(3, SHA256)}
+
+
+EMPTY = {"size": 0, "sha256": hashlib.sha256().hexdigest()}
+
+
+def of(folder: Path, text: str, *names: str) -> Path:
+    """A folder with empty files and a ggcp.json."""
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    (folder / "ggcp.json").write_text(text)
+    return folder
+
+
+def nested(depth: int) -> str:
+    """JSON of so many brackets in each other, the outermost those of the whole."""
+    return f'{{"a": {"[" * (depth - 1)}{"]" * (depth - 1)}, "files": {{}}}}'
+
+
+def test_all_that_is_still_within_the_limits(out: Path, folder: Path) -> None:
+    long = "n" * 100
+    assert list(check_folder(of(out, json.dumps({"files": {long: EMPTY}}), long)).files) == [long]
+    names = [f"{count}.txt" for count in range(500)]
+    many = of(folder / "many", json.dumps({"files": dict.fromkeys(names, EMPTY)}), *names)
+    assert list(check_folder(many).files) == names
+    assert check_folder(of(folder / "deep", nested(16))).choices == {
+        "a": json.loads("[" * 15 + "]" * 15)
+    }
+    text = '{"files": {}, "a": ""}'
+    padded = text[:-2] + "x" * ((1 << 18) - len(text)) + text[-2:]
+    assert len(check_folder(of(folder / "long", padded)).choices["a"]) == (1 << 18) - len(text)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("limit", ["depth", "bytes"])
+def test_no_more_is_written_than_is_read(limit: str, more: int, out: Path) -> None:
+    choices: dict[str, Any] = {"a": json.loads("[" * (15 + more) + "]" * (15 + more))}
+    if limit == "bytes":
+        frame = len(json.dumps({"a": "", "files": {}}, indent=2) + "\n")
+        choices = {"a": "x" * ((1 << 18) - frame + more)}
+    with (
+        pytest.raises(ValueError) if more else nullcontext() as caught,
+        FolderOutput(out, sync=False) as output,
+    ):
+        output.commit(choices)
+    if more:
+        assert str(caught.value) == "the choices could not be read again"
+        assert not out.exists()
+    else:
+        assert check_folder(out).choices == choices
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 20, "{" * 20, '\\"' + "[" * 20, "\\" + "[" * 20, "\n" + "[" * 20, "]" * 20]
+)
+def test_brackets_in_a_text_are_not_nested(text: str, out: Path) -> None:
+    choices = {"a": [text], "b": [[text]]}
+    assert check_folder(of(out, json.dumps({**choices, "files": {}}))).choices == choices
+
+
+def test_a_size_that_no_file_has(out: Path) -> None:
+    of(out, json.dumps({"files": {"a": {**EMPTY, "size": 2**63 - 1}}}), "a")
+    assert said(out) == (
+        f"{out / 'a'}: size: expected 9223372036854775807 bytes, found 0; {CHANGED}"
+    )
 
 
 def test_a_link_to_one_and_the_working_folder(
@@ -221,6 +287,8 @@ MANIFESTS += [
         ("\u202ea", "\\u202ea"),
         ("\ud800", "\\ud800"),
         ("x" * 1000, "x" * 200),
+        ("x" * 101, "x" * 101),
+        (".x", ".x"),
     ]
 ]
 MANIFESTS += [

@@ -184,6 +184,12 @@ def test_a_token_for_padding_that_is_not_named_as_such() -> None:
     assert loaded(*THREE, (b"<pad>", 0, CONTROL)).pad_id() == -1
 
 
+def test_no_token_for_padding_where_the_first_is_another_than_the_unknown_one() -> None:
+    tokens = (THREE[1], THREE[0], THREE[2])
+    processor = loaded(*tokens, bos_token_id=0, unknown_token_id=1)
+    assert (processor.bos_id(), processor.unk_id(), processor.pad_id()) == (0, 1, -1)
+
+
 def test_an_unknown_token_called_a_control_token_is_one_again() -> None:
     """The package loads no model without one."""
     processor = loaded((b"<unk>", -1000, CONTROL), *THREE[1:])

@@ -213,7 +213,9 @@ def test_places_are_between_characters() -> None:
 
 
 def test_unused_tokens_are_merged_as_llama_cpp_does() -> None:
-    assert merges((b"ab", -1, UNUSED), A, B) == ["a b"]
+    tokenizer, _ = parsed(*THREE, (b"ab", -1, UNUSED), A, B)
+    assert tokenizer["model"]["merges"] == [["a", "b"]]
+    assert [token["id"] for token in tokenizer["added_tokens"]] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("kind", [CONTROL, USER_DEFINED])

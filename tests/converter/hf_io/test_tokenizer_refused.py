@@ -75,9 +75,10 @@ def test_no_scores_or_types(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["scores", "token_type"])
-def test_too_few_scores_or_types(key: str) -> None:
-    assert refused(*THREE, **{key: (2, 3)}) == (
-        f"3 elements, one for each token (tokenizer.ggml.{key}), found 2"
+@pytest.mark.parametrize("count", [2, 4])
+def test_another_number_of_scores_or_types(count: int, key: str) -> None:
+    assert refused(*THREE, **{key: (2, 3, 3, 3)[:count]}) == (
+        f"3 elements, one for each token (tokenizer.ggml.{key}), found {count}"
     )
 
 
@@ -171,6 +172,20 @@ def test_a_run_within_another_token() -> None:
 def test_a_character_without_a_token(text: bytes, found: str) -> None:
     assert refused(*THREE, A, (text, -1, NORMAL)) == (
         f"a text of characters that are tokens themselves (tokenizer.ggml.tokens[4]), found {found}"
+    )
+
+
+def test_a_run_of_newlines_within_another_token() -> None:
+    newline = (b"\n", -95, NORMAL)
+    runs = [(b"\n\n", -5, NORMAL), (b"\n\n\n", -5, NORMAL), (b"a\n\n", -1, NORMAL)]
+    assert refused(*THREE, A, newline, *runs) == f"{TIE} -5 for the tokens 6 and 5"
+
+
+def test_no_character_has_a_token() -> None:
+    """llama.cpp merges a and b all the same: it looks up no more than the text of both."""
+    assert refused(*THREE, (b"ab", -1, NORMAL)) == (
+        "a text of characters that are tokens themselves (tokenizer.ggml.tokens[3]), "
+        "found 'ab', and no token 'a'"
     )
 
 

@@ -29,6 +29,7 @@ from hf_folder import (
 from reference.checkpoint import gguf_names, read
 from resumed import made
 
+from converter.use_cases.convert import ResumeWith, convert
 from ggcp_schema.order import Order
 from ggcp_schema.synthetic import Synthetic
 
@@ -110,11 +111,41 @@ def test_settings(name: str, fixtures: Path, folder: Path) -> None:
         "lr_lambdas": [None, None],
     }
     state = json.loads((path / "trainer_state.json").read_text())
-    assert state["global_step"] == done
-    assert state["train_batch_size"] == (8 if name.startswith("v1_") else 2)
-    assert list(state["stateful_callbacks"]) == ["TrainerControl"]
-    for name in ("logging_steps", "save_steps", "eval_steps"):
-        assert type(state[name]) is int
+    end = 1100 if name.startswith("v1_") else 1000  # after a warmup, or without one
+    assert state == {
+        # The members of TrainerState, and of TrainerControl (transformers, trainer_callback.py).
+        "best_global_step": None,
+        "best_metric": None,
+        "best_model_checkpoint": None,
+        "epoch": 0.0,
+        "eval_steps": 500,
+        "global_step": done,
+        "is_hyper_param_search": False,
+        "is_local_process_zero": True,
+        "is_world_process_zero": True,
+        "log_history": [],
+        "logging_steps": 500,
+        "max_steps": end,
+        "num_input_tokens_seen": 0,
+        "num_train_epochs": 1,
+        "save_steps": 500,
+        "stateful_callbacks": {
+            "TrainerControl": {
+                "args": {
+                    "should_training_stop": False,
+                    "should_epoch_stop": False,
+                    "should_save": False,
+                    "should_evaluate": False,
+                    "should_log": False,
+                },
+                "attributes": {},
+            }
+        },
+        "total_flos": 0,
+        "train_batch_size": 8 if name.startswith("v1_") else 2,
+        "trial_name": None,
+        "trial_params": None,
+    }
 
 
 def test_config(fixtures: Path, folder: Path) -> None:
@@ -168,18 +199,37 @@ def test_config_where_a_part_of_each_head_is_rotated(tmp_path: Path, folder: Pat
     factor = 0.6530612244897960  # 64/98 is 0.65306122448979587…, of which int(98 · …) is 63
     assert (int(98 * (64 / 98)), int(98 * found["partial_rotary_factor"])) == (63, 64)
     assert found["partial_rotary_factor"] == pytest.approx(factor)
-    same = {
+    wide = read(tmp_path / "in.bin").tensors["layers.0.feed_forward.w1.weight"].shape[0]
+    parameters = found.pop("rope_parameters")
+    assert found == {
         "architectures": ["Phi3ForCausalLM"],
         "model_type": "phi3",
+        "vocab_size": 300,
+        "hidden_size": 196,
+        "intermediate_size": wide,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 98,
+        "hidden_act": "silu",
+        "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "embd_pdrop": 0.0,
+        "resid_pdrop": 0.0,
         "sliding_window": None,
         "original_max_position_embeddings": 64,
+        "partial_rotary_factor": found["partial_rotary_factor"],
+        "bos_token_id": 1,
         "eos_token_id": 2,
         "pad_token_id": None,
+        "dtype": "float32",
         "rope_scaling": None,
         "rope_theta": 10000.0,
     }
-    assert {key: found[key] for key in same} == same
-    assert found["rope_parameters"] == {
+    assert parameters == {
         "rope_type": "default",
         "rope_theta": 10000.0,
         "partial_rotary_factor": found["partial_rotary_factor"],
@@ -206,6 +256,22 @@ def test_matrices_of_a_model_that_rotates_a_part_of_each_head(tmp_path: Path, fo
     np.testing.assert_array_equal(found, np.concatenate([q[rows], k[rows], v]))
     found = tensors["model.layers.0.mlp.gate_up_proj.weight"]
     np.testing.assert_array_equal(found, np.concatenate([gate, up]))
+    layer = [
+        f"model.layers.0.{name}.weight"
+        for name in (
+            *("self_attn.o_proj", "self_attn.qkv_proj", "mlp.gate_up_proj", "mlp.down_proj"),
+            *("input_layernorm", "post_attention_layernorm"),
+        )
+    ]  # in the order of modeling_phi3.py
+    assert list(tensors) == [
+        "model.embed_tokens.weight",
+        *layer,
+        "model.norm.weight",
+        "lm_head.weight",
+    ]
+    groups = read_torch(path / "optimizer.pt").value["param_groups"]
+    assert groups[0]["param_names"] == ["model.embed_tokens.weight", *layer[:4], "lm_head.weight"]
+    assert groups[1]["param_names"] == [*layer[4:], "model.norm.weight"]
 
 
 @pytest.mark.parametrize("outtype", ["f16", "bf16"])
@@ -260,7 +326,12 @@ def group_of(data: bytes, folder: Path, **options: Any) -> tuple[Torch, str]:
     return read_torch(path / "optimizer.pt"), (path / "README.md").read_text()
 
 
-WARMED, COLD = 84 / 100, 0.5 * (1 + math.cos(math.pi * 84 / 1000))
+def cold_at(iteration: int) -> float:
+    """The factor of a schedule without a warmup."""
+    return 0.5 * (1 + math.cos(math.pi * iteration / 1000))
+
+
+WARMED, COLD = 84 / 100, cold_at(84)
 
 
 # After 100 iterations a warmup of 100 is over; without one the cosine has begun.
@@ -274,6 +345,7 @@ WARMED, COLD = 84 / 100, 0.5 * (1 + math.cos(math.pi * 84 / 1000))
             "| schedule | warmup 0, cosine to 0 at 1000 | the file |",
         ),
         (0.3, 1.0, "| schedule | warmup 100, cosine to 0 at 1100 | assumed |"),
+        (0.8401, 1.0, "| schedule | warmup 100, cosine to 0 at 1100 | assumed |"),
         (0.0, 1.0, "| schedule | warmup 100, cosine to 0 at 1100 | assumed |"),
     ],
 )
@@ -289,6 +361,31 @@ def test_the_warmup_follows_from_the_factor_of_the_run_before(
         "the trainer's default, is assumed"
     )
     assert (warned in caplog.messages) == ("assumed" in words)
+    assert ("\nWhat is assumed is what the trainer" in page) == ("assumed" in words)
+
+
+@pytest.mark.parametrize(
+    ("done", "factor", "rate", "words"),
+    [
+        # The end of the first run, which began at 0; the lines of the schedules meet nowhere near.
+        (16, 0.0, 0.16, "warmup 100, cosine to 0 at 1100 | the file |"),
+        (16, 1.0, cold_at(16), "warmup 0, cosine to 0 at 1000 | the file |"),
+        # No run began at -6, whatever the cosine is there.
+        (10, cold_at(6), 0.1, "warmup 100, cosine to 0 at 1100 | assumed |"),
+        # One iteration before the end, at it, and at that of a schedule without a warmup.
+        (1099, 0.5 * (1 + math.cos(math.pi * 983 / 1000)), 0.5 * (1 + math.cos(math.pi * 0.999)),
+         "warmup 100, cosine to 0 at 1100 | the file |"),
+        (1100, 0.5 * (1 + math.cos(math.pi * 984 / 1000)), 1.0,
+         "ended; a new cosine to iteration 2100 | chosen |"),
+        (1000, cold_at(984), 1.0, "ended; a new cosine to iteration 2000 | chosen |"),
+    ],
+)  # fmt: skip
+def test_where_a_schedule_begins_and_ends(
+    done: int, factor: float, rate: float, words: str, folder: Path
+) -> None:
+    found, page = group_of(scheduled(factor, **{"optimizer.iteration_count": done}), folder)
+    assert found.value["param_groups"][0]["lr"] == pytest.approx(0.001 * rate, rel=1e-9)
+    assert f"| schedule | {words}\n" in page
 
 
 def test_a_schedule_that_has_ended_begins_anew(
@@ -299,6 +396,11 @@ def test_a_schedule_that_has_ended_begins_anew(
     assert found.value["param_groups"][0]["lr"] == 0.001
     assert "| schedule | ended; a new cosine to iteration 2200 | chosen |" in page
     assert "max_steps=2200, warmup_steps=1200" in page
+    assert "What is assumed" not in page  # a factor of 0 is that of the end, where 1184 is past it
+    made_of = json.loads((folder / "out" / "ggcp.json").read_text())["made"]
+    assert made_of["optimizer"]["schedule"] == {
+        "known": True, "is_new": True, "warmup": 1200, "end": 2200, "smallest": 0.0,
+    }  # fmt: skip
     assert "t / 1200 if t < 1200 else 0.5 * (1 + math.cos(math.pi * (t - 1200) / 1000))" in page
     assert caplog.messages[-1] == (
         "the schedule of the learning rate has ended; a new one, of 1000 iterations from 0.001 on, "
@@ -361,6 +463,25 @@ def test_names_in_the_page_are_no_markdown(tmp_path: Path, folder: Path) -> None
     source.write_bytes(made(Synthetic(**SMALL)))
     path = export(source, folder / "out", batch=2)
     assert (path / "README.md").read_text().startswith("# `a'**b**'\\n# c.bin`\n")
+    made_of = json.loads((path / "ggcp.json").read_text())["made"]
+    assert made_of["from"] == r"a`**b**`\n# c.bin"
+
+
+def test_values_that_are_not_finite_or_do_not_stay_so_are_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    synthetic = Synthetic(**SMALL, block_count=1)
+    weights = random_weights(synthetic)
+    weights["norm.weight"][3] = math.nan
+    weights["output.weight"][2, 5] = 65_520  # the least that is infinite in half precision
+    checkpoint = write_checkpoint(folder / "in.bin", synthetic, weights)
+    with caplog.at_level(logging.WARNING, "ggcp"):
+        export(checkpoint, folder / "out", outtype="f16")
+    assert caplog.messages[-2:] == [
+        "model.norm.weight: 1 NaN and 0 infinite of 16 values, as in the checkpoint",
+        "lm_head.weight: 1 of 4800 values are finite in the checkpoint but not as F16; "
+        "--outtype f32 keeps them",
+    ]
 
 
 def test_a_folder_is_the_same_whatever_the_file_is_read_from(fixtures: Path, folder: Path) -> None:
@@ -376,3 +497,122 @@ def test_a_file_in_memory_has_a_name(fixtures: Path, folder: Path) -> None:
     data = io.BytesIO((fixtures / "v1_adam_one.bin").read_bytes())
     path = export(data, folder / "out")  # type: ignore[arg-type] # as open_checkpoint takes it
     assert (path / "README.md").read_text().startswith("# `checkpoint`\n")
+
+
+# fmt: off
+SAID = {  # what ggcp.json says of the optimizer, by INTEROP's rules for trainers of the two times
+    "v0_adam_one.bin": {
+        "order": "scratch", "rows": 32, "batch": 2,
+        "settings": {
+            "stored": True, "iteration": 30, "learning_rate": 0.001, "betas": [0.9, 0.999],
+            "epsilon": 1e-8 / 32, "weight_decay": 0.0, "weight_decay_of_norms": 0.0,
+            "clipping": 0.0},
+        "schedule": {
+            "known": True, "is_new": False, "warmup": 0, "end": 1000, "smallest": 0.0}},
+    "v1_adam_one.bin": {
+        "order": "flash", "rows": 1, "batch": 8,
+        "settings": {
+            "stored": False, "iteration": 30, "learning_rate": 0.001, "betas": [0.9, 0.999],
+            "epsilon": 1e-8, "weight_decay": 0.1, "weight_decay_of_norms": 0.0,
+            "clipping": 1.0},
+        "schedule": {
+            "known": False, "is_new": False, "warmup": 100, "end": 1100, "smallest": 0.1}},
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_ggcp_json(name: str, fixtures: Path, folder: Path) -> None:
+    path = exported(name, fixtures, folder)
+    found = json.loads((path / "ggcp.json").read_text())
+    del found["files"], found["version"]
+    assert found == {
+        "format": 1,
+        "made": {
+            "from": name,
+            "kind": found["made"]["kind"],
+            "merged": False,
+            "rescued": False,
+            "context_length": 16,
+            "epsilon": ADAM[name][2],
+            "outtype": "f32",
+            "tokenizer": "vocabulary",
+            "optimizer": SAID[name],
+            "without_optimizer": None,
+        },
+    }
+    page = (path / "README.md").read_text()
+    summed = name.startswith("v0_")
+    assert ("\n| weight decay | 0 (all) | the file |\n" in page) == summed
+    assert ("| clipping | none | the trainer |" in page) == summed
+    assert ("max_grad_norm=0.0," in page) == summed
+    assert ("- The old trainer kept the rate for " in page) == summed
+
+
+def test_moments_that_were_divided_before(fixtures: Path, folder: Path) -> None:
+    """A GGUF for a later trainer tells by how much; the settings are those of the old one."""
+    source, between = fixtures / "v0_adam_one.bin", folder / "between.gguf"
+    convert(source, between, epsilon=1e-6, resume_with=ResumeWith(Order.FLASH, batch=2))
+    first = read_torch(exported("v0_adam_one.bin", fixtures, folder) / "optimizer.pt").value
+    path = export(between, folder / "again")
+    second = read_torch(path / "optimizer.pt").value
+    for one, other in zip(first["state"].values(), second["state"].values(), strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            np.testing.assert_array_equal(one[name], other[name])
+    given = export(between, folder / "given", batch=4) / "ggcp.json"
+    assert json.loads(given.read_text())["made"]["optimizer"]["batch"] == 4
+    # A GGUF stores no settings: those of the old trainer by default, which decayed all tensors.
+    for group in second["param_groups"]:
+        assert (group["eps"], group["weight_decay"]) == (1e-8 / 32, 1.0)
+        assert group["lr"] == pytest.approx(0.001 * 30 / 100, rel=1e-12)
+    said = json.loads((path / "ggcp.json").read_text())["made"]["optimizer"]
+    assert (said["rows"], said["batch"]) == (1, 2)
+    assert said["settings"]["clipping"] == 0.0
+    assert said["schedule"]["smallest"] == 0.0
+
+
+def test_rows_that_are_no_whole_samples_tell_no_batch(fixtures: Path, folder: Path) -> None:
+    between = folder / "between.gguf"
+    resume = ResumeWith(Order.FLASH, batch=2)
+    convert(fixtures / "v0_adam_one.bin", between, epsilon=1e-6, resume_with=resume)
+    gguf = read_gguf(between)
+    gguf.key("ggcp.gradient_rows").value = 33
+    between.write_bytes(gguf.to_bytes())
+    path = export(between, folder / "out")
+    said = json.loads((path / "ggcp.json").read_text())["made"]["optimizer"]
+    assert said["batch"] == 8  # the trainers' -b by default
+
+
+@pytest.mark.parametrize(
+    ("length", "epsilon"),
+    [(1, "1e-08"), (2, "5e-09, divided as the moments by 2 rows of a batch")],
+)
+def test_gradients_summed_over_few_tokens(length: int, epsilon: str, folder: Path) -> None:
+    """Where nothing is divided it is still the trainer that decays all tensors, clips nothing."""
+    (folder / "in.bin").write_bytes(made(Synthetic(**SMALL, context_length=length)))
+    path = export(folder / "in.bin", folder / "out", batch=1)
+    groups = read_torch(path / "optimizer.pt").value["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [1.0, 1.0]
+    said = json.loads((path / "ggcp.json").read_text())["made"]["optimizer"]
+    assert (said["rows"], said["settings"]["clipping"]) == (length, 0.0)
+    assert f"\n| epsilon | {epsilon} |" in (path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("limit", "block"), [(1, False), (2, True)])
+def test_a_rate_that_changed_with_each_iteration(limit: int, block: bool, folder: Path) -> None:
+    changes = {"optimizer.params.adam.iteration_limit": limit}
+    (folder / "in.bin").write_bytes(made(Synthetic(**SMALL), changes))
+    page = export(folder / "in.bin", folder / "out", batch=2) / "README.md"
+    line = "- The old trainer kept the rate for 2 iterations at a time; here it changes with each."
+    assert (line in page.read_text()) == block
+    assert ("kept the rate" in page.read_text()) == block
+
+
+@pytest.mark.parametrize(("tokens", "end"), [(2, None), (3, 2)])
+def test_ids_of_a_tiny_vocabulary(tokens: int, end: int | None, folder: Path) -> None:
+    small = {**SMALL, "vocabulary_size": tokens}
+    (folder / "in.bin").write_bytes(made(Synthetic(**small)))
+    path = export(folder / "in.bin", folder / "out", vocabulary=None, batch=2)
+    for name in ("config.json", "generation_config.json"):
+        found = json.loads((path / name).read_text())
+        assert (found["bos_token_id"], found["eos_token_id"]) == (1, end)

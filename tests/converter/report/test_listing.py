@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from command import ENVIRONMENT, run
 from packed import checkpoint
+from resumed import ggcp
 
 from converter.report.json import FORMAT
 
@@ -52,6 +53,23 @@ vocab300.ggjt                no checkpoint: a LLaMA model file (ggjt) with 30...
 def test_a_line_each(files: Path) -> None:
     names = [line.split()[0] for line in WHOLE.split("\n")[1:9]]
     assert listed(files, *names) == (0, WHOLE, "")
+
+
+def test_no_folder_is_searched_for_a_line(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vocabulary beside a file has no room in its line; in JSON it has."""
+    searched: list[object] = []
+    good = os.scandir
+
+    def scandir(path: str) -> object:
+        searched.append(path)
+        return good(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    names = [files / "v0_adam_one.bin", files / "v1_adam_one.bin"]
+    assert len(ggcp("inspect", *names).out) == 5
+    assert searched == []
+    assert json.loads("\n".join(ggcp("inspect", "--json", *names).out))[1]["file"]
+    assert searched == [str(files)] * 2
 
 
 def test_a_damaged_one(files: Path) -> None:

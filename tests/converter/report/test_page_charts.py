@@ -116,6 +116,7 @@ def of_norm(values: tuple[float, float], folder: Path) -> Drawing:
 
 def test_zero_is_marked_only_where_it_is(tmp_path: Path) -> None:
     assert of_norm((1, 2), tmp_path).zero == []
+    assert of_norm((0, 1), tmp_path).zero == []  # the axis begins there
     assert of_norm((-1, 1), tmp_path).zero == [84.0]
 
 

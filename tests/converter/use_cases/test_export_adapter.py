@@ -13,7 +13,7 @@ from lora_models import base_weights, tensors, write_base
 from reference import checkpoint as reference
 from reference import llama, llama_cpp
 
-from converter import ConversionError, convert, export_lora, inspect, verify
+from converter import ConversionError, Writing, convert, export_lora, inspect, verify
 from converter.report.advice import notes, steps, summary
 from converter.report.html import as_html
 from converter.report.json import as_json
@@ -248,3 +248,37 @@ def test_every_synthetic_adapter_goes_the_same_way(base: Path, tmp_path: Path) -
 @pytest.fixture(autouse=True)
 def _warnings_are_caught(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "ggcp")
+
+
+def test_heads_that_share_keys_and_values_were_shared_in_another_way(
+    fixtures: Path, tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """finetune repeated the keys and values of 2 heads as a whole, engines each of them 4 times."""
+    gguf = read(fixtures / "chk_oct23_lora_nockpt.gguf")
+    sizes = {"attention.head_count": 8, "attention.head_count_kv": 2, "rope.dimension_count": 4}
+    for name, size in sizes.items():
+        gguf.key(f"llama.{name}").value = size
+    less = 0
+    for tensor in gguf.tensors:
+        if tensor.name.endswith(("attn_k.weight.lora_b", "attn_v.weight.lora_b")):
+            rank, rows = tensor.dims
+            less += rank * (rows - 8)
+            tensor.dims, tensor.data = (rank, 8), tensor.data[: 4 * rank * 8]
+    gguf.key("optimizer.parameter_count").value -= less
+    for tensor in gguf.tensors:
+        if tensor.name.startswith("optimizer."):
+            tensor.dims, tensor.data = (tensor.dims[0] - less,), tensor.data[: -4 * less]
+    source = tmp_path / "in.gguf"
+    source.write_bytes(gguf.to_bytes())
+    words = (
+        "finetune gave query head h the key and value head h mod 2, engines give it h div 4: it "
+        "trained a scrambled base; what it learnt carries over faithfully, and still does not do "
+        "what its loss promised"
+    )
+    export_lora(source, folder / "adapter.gguf", writing=Writing(sync=False))
+    assert words in caplog.messages
+    caplog.clear()
+    export_lora(
+        fixtures / "chk_oct23_lora_nockpt.gguf", folder / "a.gguf", writing=Writing(sync=False)
+    )
+    assert not any("query head" in message for message in caplog.messages)

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from exported import GGJT_VOCABULARY, VOCABULARY
+from faults import failing
+from gguf import GGMLQuantizationType
 from gguf_bytes import F16_TENSOR, F32, STRING, Gguf, Key, Tensor
 from gguf_bytes import read as read_gguf
 from hf_folder import export, hf_names, read_safetensors
 from lora_models import base_weights, write_base
+from lora_models import tensors as seen
 from paths import ROOT
 from reference import llama
 from reference.checkpoint import read
 from resumed import ggcp
 
-from converter import ConversionError, FolderOptions, export_folder, verify
+from converter import ConversionError, FolderOptions, Writing, export_folder, verify
 from converter.plan import Metadata
-from ggcp_schema import FormatError
+from ggcp_schema import FormatError, build
 from ggcp_schema.gguf import ValueType
 from ggcp_schema.order import Order
+from ggcp_schema.synthetic import SyntheticAdapter
 
 HF = ("--format", "hf")
 STATE = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
@@ -165,10 +174,15 @@ def test_an_adapter_that_changes_no_more_than_some_tensors(fixtures: Path, folde
     assert len(read_safetensors(path / "model.safetensors")) == len(hf_names(2))
 
 
-def test_without_a_vocabulary(checkpoint: Path, folder: Path) -> None:
+def test_without_a_vocabulary(
+    checkpoint: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export(checkpoint, folder / "first", vocabulary=None, batch=2)
     said = ggcp("export", checkpoint, folder / "out", *HF, "--batch", 2)
     assert said.code == 0
     assert "ggcp: there is no vocabulary: the folder has no tokenizer (--vocab FILE)" in said.err
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "there is no vocabulary: the folder has no tokenizer (--vocab FILE)" in warned
     assert names(folder / "out") == {*MODEL, *STATE}
     page = (folder / "out/README.md").read_text()
     assert "There is no tokenizer here: give ggcp the trainer's `--vocab-model` with" in page
@@ -275,8 +289,6 @@ def test_a_folder_is_replaced_only_as_it_was_written(checkpoint: Path, folder: P
     with pytest.raises(ConversionError):
         export(checkpoint, path, batch=2)
     options = FolderOptions(VOCABULARY, batch=2, outtype="f16")
-    from converter import Writing
-
     export_folder(checkpoint, path, options, writing=Writing(force=True, sync=False))
     assert set(STATE).isdisjoint(names(path))
     (path / "my-run").mkdir()
@@ -284,6 +296,91 @@ def test_a_folder_is_replaced_only_as_it_was_written(checkpoint: Path, folder: P
         export_folder(checkpoint, path, options, writing=Writing(force=True, sync=False))
     assert "my-run" in names(path)
     assert names(folder) == {"out"}
+
+
+@pytest.mark.parametrize("inside", ["tokenizer.model", "model.safetensors", "config.json"])
+def test_a_folder_that_holds_an_input_is_not_replaced(
+    inside: str, fixtures: Path, folder: Path
+) -> None:
+    """Its own tokenizer is the vocabulary, or one of its files a link to a checkpoint or base."""
+    path = export(fixtures / "v0_adam_one.bin", folder / "out", batch=2)
+    options: dict[str, Any] = {"vocabulary": path / inside}
+    source = fixtures / "v0_adam_one.bin"
+    if inside == "model.safetensors":
+        options, source = {"vocabulary": None}, folder / "in.bin"
+        shutil.copyfile(fixtures / "v0_adam_one.bin", source)
+    elif inside == "config.json":
+        options, source = {"base": folder / "base.gguf"}, fixtures / "ggcl_1a5f0a30e_one_flash.bin"
+        shutil.copyfile(fixtures / "base16.gguf", options["base"])
+    if inside != "tokenizer.model":
+        (path / inside).unlink()
+        os.link(options.get("base") or source, path / inside)
+    with pytest.raises(ConversionError) as caught:
+        export_folder(
+            source, path, FolderOptions(**options), writing=Writing(force=True, sync=False)
+        )
+    assert str(caught.value) == (
+        f"{path}: expected an output that does not hold the input, found the input itself in it, "
+        f"'{inside}'; give another name; the input is never removed"
+    )
+    assert (path / inside).stat().st_size > 0
+
+
+def test_progress_counts_every_byte(checkpoint: Path, folder: Path) -> None:
+    counted: dict[str, list[int]] = {}
+
+    @contextlib.contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+        counts = counted[what] = [-total]
+        yield counts.append
+
+    writing = Writing(verify=True, sync=False, progress=progress)
+    options = FolderOptions(VOCABULARY, batch=2)
+    made = export_folder(checkpoint, folder / "out", options, writing=writing)
+    assert made.next == (
+        f"Go on in PyTorch: {folder / 'out'}/README.md has the code, with all numbers filled in"
+    )
+    verified: dict[str, list[int]] = counted.copy()
+    assert list(verified) == ["Writing", "Verifying", "Hashing"]
+    counted.clear()
+    export_folder(
+        checkpoint,
+        folder / "out",
+        options,
+        writing=Writing(force=True, sync=False, progress=progress),
+    )
+    assert list(counted) == ["Checking", "Writing", "Hashing"]
+    length = sum(
+        each.stat().st_size for each in (folder / "out").iterdir() if each.name != "ggcp.json"
+    )
+    for counts in (*verified.values(), *counted.values()):
+        assert (counts[0], sum(counts)) == (-length, 0)
+
+
+@pytest.mark.parametrize(("sync", "count"), [(True, 13), (False, 0)])
+def test_the_disk_is_waited_for_if_it_is_wanted(
+    sync: bool, count: int, checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten files and ggcp.json, the folder of them, and the one that it is in."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.delattr(fcntl, "F_FULLFSYNC", raising=False)  # of macOS, which has its own way
+    options = FolderOptions(VOCABULARY, batch=2)
+    export_folder(checkpoint, folder / "out", options, writing=Writing(sync=sync))
+    assert len(synced) == count
+
+
+def test_a_disk_that_fails_while_a_file_is_written(
+    checkpoint: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "pwrite", failing(errno.EIO))
+    with pytest.raises(ConversionError) as caught:
+        export(checkpoint, folder / "out", batch=2)
+    assert str(caught.value) == (
+        f"{folder / 'out' / 'README.md'}: cannot be written: 'Input/output error'; write to "
+        "another folder or disk"
+    )
+    assert list(folder.iterdir()) == []
 
 
 N_ROT, BASE, SCALE = (
@@ -304,6 +401,7 @@ EVEN = "an even number of rotated dimensions from 2 to 8"
             "4 of 8 dimensions, positions scaled by 0.5",
         ),
         ({BASE: 0.0}, "finite numbers above 0", "0 (base of rope)"),
+        ({BASE: float("inf")}, "finite numbers above 0", "inf (base of rope)"),
         ({SCALE: -2.0}, "finite numbers above 0", "-0.5 (scale of rope)"),
         (
             {"llama.attention.layer_norm_rms_epsilon": float("nan")},
@@ -398,6 +496,121 @@ def test_a_base_in_half_precision_and_with_a_linear_rope(
     assert verify(name, path, base=base) == []
 
 
+SHARED = {"n_vocab": 300, "n_embd": 32, "n_head": 4, "n_layer": 1, "n_rot": 8, "n_ff": 32}
+
+
+def of_an_adapter(
+    folder: Path,
+    keys: dict[str, Any],
+    rows_of_keys: int = 32,
+    kind: GGMLQuantizationType = GGMLQuantizationType.F32,
+) -> tuple[Path, Path, dict[str, Any]]:
+    """An adapter that changes the output alone, and a base; an adapter says nothing of heads."""
+    synthetic = SyntheticAdapter(300, 32, 8, head_count=4, block_count=1, lora_r=2)
+    container = synthetic.container()
+    container["tensors"] = [t for t in container["tensors"] if t["name"].startswith(b"output.")]
+    with (folder / "adapter.bin").open("wb") as file:
+        build(container, file)
+    weights = base_weights(SHARED)
+    for name in ("wk", "wv"):
+        weights[f"layers.0.attention.{name}.weight"] = weights[f"layers.0.attention.{name}.weight"][
+            :rows_of_keys
+        ]
+    types = {"blk.0.ffn_gate.weight": kind}
+    write_base(folder / "base.gguf", SHARED, weights, keys=keys, types=types)
+    return folder / "adapter.bin", folder / "base.gguf", weights
+
+
+def test_a_base_whose_heads_share_keys_and_values(tmp_path: Path, folder: Path) -> None:
+    adapter, base, weights = of_an_adapter(tmp_path, {"llama.attention.head_count_kv": 2}, 16)
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    config = json.loads((path / "config.json").read_text())
+    assert (config["num_attention_heads"], config["num_key_value_heads"]) == (4, 2)
+    found = read_safetensors(path / "model.safetensors")
+    layer = "model.layers.0.self_attn."
+    rows = [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]
+    key, value = (weights[f"layers.0.attention.{name}.weight"] for name in ("wk", "wv"))
+    np.testing.assert_array_equal(found[f"{layer}k_proj.weight"], key[rows])
+    np.testing.assert_array_equal(found[f"{layer}v_proj.weight"], value)
+
+
+def test_a_base_that_says_nothing_of_shared_heads(tmp_path: Path, folder: Path) -> None:
+    """As llama.cpp takes it: each head has keys and values of its own."""
+    adapter, base, _ = of_an_adapter(tmp_path, {"llama.attention.head_count_kv": None})
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    config = json.loads((path / "config.json").read_text())
+    assert (config["num_key_value_heads"], config["rope_theta"]) == (4, 10000.0)
+
+
+def test_shared_heads_of_which_a_part_is_rotated(tmp_path: Path, folder: Path) -> None:
+    keys = {"llama.attention.head_count_kv": 2, "llama.rope.dimension_count": 4}
+    adapter, base, weights = of_an_adapter(tmp_path, keys, 16)
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    found = read_safetensors(path / "model.safetensors")
+    head = np.array([0, 2, 1, 3, 4, 5, 6, 7])
+    query, key, value = (weights[f"layers.0.attention.w{kind}.weight"] for kind in "qkv")
+    rows = np.concatenate([head + 8 * index for index in range(4)])
+    np.testing.assert_array_equal(
+        found["model.layers.0.self_attn.qkv_proj.weight"],
+        np.concatenate([query[rows], key[rows[:16]], value]),
+    )
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16"])
+def test_what_an_adapter_leaves_alone_is_widened(kind: str, tmp_path: Path, folder: Path) -> None:
+    adapter, base, _ = of_an_adapter(tmp_path, {}, kind=GGMLQuantizationType[kind])
+    path = export(adapter, folder / "out", vocabulary=None, base=base)
+    found = read_safetensors(path / "model.safetensors")["model.layers.0.mlp.gate_proj.weight"]
+    np.testing.assert_array_equal(found, seen(base)["blk.0.ffn_gate.weight"])
+
+
+def test_a_quantized_tensor_that_an_adapter_leaves_alone(tmp_path: Path, folder: Path) -> None:
+    adapter, base, _ = of_an_adapter(tmp_path, {}, kind=GGMLQuantizationType.Q8_0)
+    with pytest.raises(FormatError) as caught:
+        export(adapter, folder / "out", vocabulary=None, base=base)
+    error = caught.value
+    assert (error.file, error.path, error.expected, error.found, error.hint) == (
+        str(base),
+        "tensor blk.0.ffn_gate.weight",
+        "F32, F16 or BF16",
+        "Q8_0",
+        "transformers has no such model in this form; merge it into a GGUF, without --format hf",
+    )
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "rows", "error"),
+    [
+        ({"llama.attention.head_count": 3, "llama.attention.head_count_kv": 3}, 32,
+         "llama.attention.head_count: expected a divisor of 32, and a multiple of 3, found 3"),
+        ({"llama.attention.head_count_kv": 3}, 32,
+         "llama.attention.head_count: expected a divisor of 32, and a multiple of 3, found 4"),
+        ({"llama.context_length": 0}, 32,
+         "llama.context_length: expected a whole number above 0, found 0"),
+        ({"llama.attention.head_count_kv": 2}, 32,
+         "tensor blk.0.attn_k.weight: expected the dimensions [32, 16], found [32, 32]"),
+        ({}, 16,
+         "tensor blk.0.attn_k.weight: expected the dimensions [32, 32], found [32, 16]"),
+    ],
+)  # fmt: skip
+def test_bases_of_an_adapter_that_make_no_model(
+    keys: dict[str, Any],
+    rows: int,
+    error: str,
+    tmp_path: Path,
+    folder: Path,
+) -> None:
+    adapter, base, _ = of_an_adapter(tmp_path, keys, rows)
+    with pytest.raises(FormatError) as caught:
+        export(adapter, folder / "out", vocabulary=None, base=base)
+    assert str(caught.value) == (
+        f"{base}: {error}; transformers has no such model in this form; merge it into a GGUF, "
+        "without --format hf"
+    )
+    assert list(folder.iterdir()) == []
+
+
 Change = Callable[[Path], Any]
 
 
@@ -417,6 +630,11 @@ def flipped(name: str, at: int) -> Change:
         (folder / name).write_bytes(bytes(data))
 
     return change
+
+
+def without_a_file(members: dict[str, Any]) -> dict[str, Any]:
+    del members["files"]["config.json"]
+    return members
 
 
 # fmt: off
@@ -461,9 +679,17 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "a long key too many": (
         edited("config.json", b"{", b'{"%s": 1,' % (b"a" * 5000)),
         [f"config.json: key {'a' * 57}...: not expected"]),
+    "a file that only ggcp.json knows": (
+        edited("ggcp.json", b'"files": {\n',
+               b'"files": {"a.txt": {"size": 0, "sha256": "%s"},' % (64 * b"0")),
+        ["a.txt: not expected"]),
     "a hash": (
         lambda folder: edited("ggcp.json", json.loads((folder / "ggcp.json").read_text())
                               ["files"]["config.json"]["sha256"].encode(), b"0" * 64)(folder),
+        ["ggcp.json: files[config.json]: another size or hash than that of the file"]),
+    "a file that ggcp.json does not list": (
+        lambda folder: (folder / "ggcp.json").write_text(json.dumps(without_a_file(
+            json.loads((folder / "ggcp.json").read_text())))),
         ["ggcp.json: files[config.json]: another size or hash than that of the file"]),
     "a setting in ggcp.json": (
         edited("ggcp.json", b'"learning_rate": 0.001', b'"learning_rate": 0.002'),
@@ -486,6 +712,68 @@ def test_what_differs_is_said(case: str, checkpoint: Path, written: Path, folder
     change(path)
     size = hex(next(path.glob("*.safetensors")).stat().st_size - 1)
     assert verify(checkpoint, path) == [line.format(size=size) for line in lines]
+
+
+def test_what_differs_in_one_line(checkpoint: Path, written: Path, folder: Path) -> None:
+    path = folder / "out"
+    shutil.copytree(written, path)
+    flipped("optimizer.pt", 20000)(path)
+    said = ggcp("verify", checkpoint, path)
+    # format, version and choices; ten files; 21 tensors
+    assert said.out[0] == (
+        f"{path}: different: 1 of 34 things: weights identical, 1 tensor of the optimizer differs"
+    )
+    flipped("model.safetensors", -1)(path)
+    said = ggcp("verify", checkpoint, path)
+    assert said.out[0] == (
+        f"{path}: different: 2 of 34 things: not made from this checkpoint, or changed since"
+    )
+
+
+def test_a_file_of_the_folder_that_is_written_to_while_it_is_compared(
+    checkpoint: Path, written: Path, folder: Path
+) -> None:
+    path = folder / "out"
+    shutil.copytree(written, path)
+    file = path / "model.safetensors"
+
+    touched = itertools.count(1)  # each time it is another
+
+    @contextlib.contextmanager
+    def progress(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
+        yield lambda _: os.utime(file, ns=(0, 10**9 * next(touched)))
+
+    with pytest.raises(FormatError) as caught:
+        verify(checkpoint, path, progress=progress)
+    assert caught.value.file == str(file)
+    assert caught.value.found == "the same size, written to since"
+
+
+def test_a_batch_that_says_nothing_of_the_scale_is_the_same(fixtures: Path, folder: Path) -> None:
+    path = export(fixtures / "v1_adam_one.bin", folder / "out", batch=4)
+    assert verify(fixtures / "v1_adam_one.bin", path) == []
+
+
+def test_checkpoints_of_other_kinds(fixtures: Path, written: Path) -> None:
+    source = fixtures / "ggcl_1a5f0a30e_one_flash.bin"
+    with pytest.raises(ConversionError) as caught:
+        verify(source, written)
+    assert str(caught.value) == (
+        f"{source}: expected a checkpoint that holds a whole model, found a LoRA; the folder was "
+        "not made from this file; give the one that it was made from"
+    )
+    lines = verify(fixtures / "pre_37c69435f.bin", written)
+    assert {f"{name}: not expected" for name in STATE} <= set(lines)
+
+
+def test_a_damaged_checkpoint_of_which_a_folder_says_nothing(fixtures: Path, written: Path) -> None:
+    source = fixtures / "v0_lbfgs_truncated_master43033b7bb.bin"
+    with pytest.raises(FormatError) as export_refused:
+        export(source, written.parent / "never")
+    with pytest.raises(FormatError) as caught:
+        verify(source, written)
+    assert str(caught.value) == str(export_refused.value)
+    assert caught.value.file == str(source)
 
 
 def test_another_version_of_ggcp_is_no_difference(
@@ -519,6 +807,15 @@ def test_a_checkpoint_whose_optimizer_is_another(fixtures: Path, written: Path) 
          "a whole number above 0", "0"),
         (b'"context_length": 16', b'"context_length": true', "context_length",
          "a whole number above 0", "True"),
+        (b'"context_length": 16', b'"context_length": 9223372036854775808', "context_length",
+         "a whole number above 0", "9223372036854775808"),
+        (b'"epsilon": 1e-06', b'"epsilon": 0.0', "epsilon", "a number above 0", "0.0"),
+        (b'"epsilon": 1e-06', b'"epsilon": 1e999', "epsilon", "a number above 0", "inf"),
+        (b'"epsilon": 1e-06', b'"epsilon": 1', "epsilon", "a number above 0", "1"),
+        (b'"outtype": "f32"', b'"outtype": "%s"' % (61 * b"x"), "outtype", "f32 or f16 or bf16",
+         60 * "x"),
+        (b'"outtype": "f32"', b'"outtype": "\\u001b[1m"', "outtype", "f32 or f16 or bf16",
+         r"\x1b[1m"),
         (b'"epsilon": 1e-06', b'"epsilon": "x"', "epsilon", "a number above 0", "x"),
         (b'"outtype": "f32"', b'"outtype": "q8_0"', "outtype", "f32 or f16 or bf16", "q8_0"),
         (b'"order": "scratch"', b'"order": []', "optimizer.order",
@@ -564,6 +861,49 @@ def test_a_merged_model_needs_its_base(fixtures: Path, written: Path) -> None:
         verify(fixtures / "v0_adam_one.bin", written, base=fixtures / "base16.gguf")
     assert str(caught.value) == (
         f"{written}: expected a merged model to go with --merge, found none; leave --merge out"
+    )
+
+
+def merged(fixtures: Path, folder: Path) -> tuple[Path, Path]:
+    """A base of its own, and what finetune's changes made of it."""
+    base = folder / "base.gguf"
+    shutil.copyfile(fixtures / "base16.gguf", base)
+    source = fixtures / "ggcl_1a5f0a30e_one_flash.bin"
+    return base, export(source, folder / "out", vocabulary=None, base=base)
+
+
+def test_a_merged_model_comes_from_a_lora(fixtures: Path, folder: Path) -> None:
+    base, path = merged(fixtures, folder)
+    source = fixtures / "v0_adam_one.bin"
+    with pytest.raises(ConversionError) as caught:
+        verify(source, path, base=base)
+    assert str(caught.value) == (
+        f"{source}: expected a LoRA checkpoint (ggcl), as finetune wrote them, found a training "
+        "checkpoint (ggcp), which is a whole model; export it without --merge"
+    )
+
+
+@pytest.mark.parametrize("which", ["base", "checkpoint"])
+def test_an_input_that_is_written_to_while_it_is_compared(
+    which: str, fixtures: Path, folder: Path
+) -> None:
+    base, path = merged(fixtures, folder)
+    source = folder / "in.bin"
+    shutil.copyfile(fixtures / "ggcl_1a5f0a30e_one_flash.bin", source)
+    changed = base if which == "base" else source
+
+    @contextlib.contextmanager
+    def progress(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
+        yield lambda _: None
+        os.utime(changed, ns=(0, 0))
+
+    with pytest.raises(FormatError) as caught:
+        verify(source, path, base=base, progress=progress)
+    length = changed.stat().st_size
+    assert str(caught.value) == (
+        f"{changed}: file: expected the {length} bytes that were there when reading began, "
+        "found the same size, written to since; another program is writing to the file; "
+        "wait until it is done and try again"
     )
 
 

@@ -46,7 +46,37 @@ def test_sentencepiece(tmp_path: Path) -> None:
     model = sentencepiece()
     (tmp_path / "tokenizer.model").write_bytes(model)
     (tmp_path / "cut.model").write_bytes(model[:9])
+    (tmp_path / "damaged.model").write_bytes(model + b"\x0b")  # a group, which no model has
+    (tmp_path / "behind.model").write_bytes(model + b"\x82")  # the beginning of a number
     assert found(tmp_path, 5) == ["tokenizer.model"]
+
+
+PIECE = b"\n\x03\n\x01a"  # pieces, 3 bytes: piece "a"
+
+
+def test_a_sentencepiece_model_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    model = sentencepiece()
+    left = (1 << 20) - len(model) - 4
+    whole = model + b"\n" + bytes((left & 0x7F | 0x80, left >> 7 & 0x7F | 0x80, left >> 14))
+    (tmp_path / "large.model").write_bytes(whole + bytes(left))  # one more piece, of a megabyte
+    assert (tmp_path / "large.model").stat().st_size == 1 << 20
+    assert found(tmp_path, 6) == ["large.model"]
+    (tmp_path / "large.model").write_bytes(whole + bytes(left) + PIECE)
+    assert found(tmp_path, 6) == found(tmp_path, 7) == []
+
+
+def test_what_needs_a_package_comes_last(fixtures: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.model").write_bytes(sentencepiece() + 295 * PIECE)
+    shutil.copy(fixtures / "base16.gguf", tmp_path / "b.gguf")
+    shutil.copy(fixtures / "vocab300.ggjt", tmp_path / "c.bin")
+    shutil.copy(fixtures / "vocab300.gguf", tmp_path / "d.gguf")
+    assert found(tmp_path, 300) == ["d.gguf", "c.bin", "b.gguf", "a.model"]
+
+
+def test_a_file_is_not_beside_itself(tmp_path: Path) -> None:
+    (tmp_path / "in.bin").write_bytes(ggjt(*SPECIAL))
+    (tmp_path / "other.bin").write_bytes(ggjt(*SPECIAL))
+    assert found(tmp_path) == ["other.bin"]
 
 
 def test_real_files(fixtures: Path, tmp_path: Path) -> None:
@@ -80,6 +110,8 @@ def test_no_link_pipe_or_folder_is_opened(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert vocabularies_beside(tmp_path / "no" / "in.bin", 3) == ()
+    (tmp_path / "file").touch()
+    assert vocabularies_beside(tmp_path / "file" / "in.bin", 3) == ()
 
 
 def test_so_many_files_and_the_likeliest_first(
@@ -99,6 +131,8 @@ def test_so_many_files_and_the_likeliest_first(
     monkeypatch.setattr(Source, "open", counting)
     assert found(tmp_path) == ["z-Vocab.bin"]
     assert len(opened) == 64
+    (tmp_path / "z-Tokenizer.bin").write_bytes(ggjt(*SPECIAL))
+    assert found(tmp_path) == ["z-Tokenizer.bin", "z-Vocab.bin"]
 
 
 def test_no_more_than_a_megabyte_is_read_of_each(

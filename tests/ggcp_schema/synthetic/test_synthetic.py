@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import struct
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from reference.llama import split
 from ggcp_schema import FormatError, build, parse
 from ggcp_schema.enums import Layout, OptimizerType
 from ggcp_schema.order import Order
-from ggcp_schema.synthetic import Synthetic
+from ggcp_schema.synthetic import Synthetic, SyntheticAdapter
 
 POSITIVE_VECTORS = {"g2", "v", "vh"}
 
@@ -236,6 +237,15 @@ class Counter:
 
     def tell(self) -> int:
         return self.position
+
+
+def test_an_adapter_as_finetune_made_it_by_default() -> None:
+    """--lora-r 4 and --lora-alpha 4: the changes are taken as they are."""
+    file = io.BytesIO()
+    SyntheticAdapter(vocabulary_size=7, embedding_length=8, feed_forward_multiple=8).write(file)
+    # magic, version, lora_r, lora_alpha; then dimensions, length of the name, type, the shape of A
+    head = struct.pack("<4s3I", b"algg", 1, 4, 4) + struct.pack("<5I", 2, 23, 0, 4, 8)
+    assert file.getvalue().startswith(head + b"token_embd.weight.loraA")
 
 
 @pytest.mark.parametrize("kind", OptimizerType)
