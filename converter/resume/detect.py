@@ -30,6 +30,9 @@ from ggcp_schema.tensor import element_count
 SAMPLE_BYTES = 1 << 16
 """How much of each tensor is looked at when a sample will do."""
 
+_MEASURED_BYTES = 1 << 19
+"""How much of second moments is measured at once: more would take fresh pages for each block."""
+
 MARGIN = 0.99
 """The spread, or distance, of the best order must be below this part of that of the next."""
 
@@ -293,7 +296,7 @@ def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
     if limit is not None:
         span = elements(span, 0, min(span.length, limit) // ELEMENT_BYTES)
     zeros, spread = 0, _Spread()
-    for of_block, above in in_order(_of_block, span.blocks()):
+    for of_block, above in in_order(_of_block, span.blocks(_MEASURED_BYTES)):
         zeros += of_block
         spread += above
     return zeros, spread
