@@ -8,12 +8,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from converter.parts import Array, Pair
-from converter.plan import Metadata
 from ggcp_schema import Source
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.order import Order
+
+if TYPE_CHECKING:
+    from converter.plan import Metadata
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ def write(
     with FolderOutput(path, **options) as output:
         made = {name: output.file(name, len(data)) for name, data in files.items()}
         for name, file in made.items():
-            with file.writing(), file.file() as opened:
-                opened.write(files[name])
+            file.write((files[name],))
         output.commit(CHOICES)
     return output
 

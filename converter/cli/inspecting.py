@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -75,8 +74,6 @@ def _report(name: str, options: Namespace, *, identify: bool, beside: bool = Tru
 
 
 def _one(name: str, options: Namespace) -> int:
-    from converter.report.json import as_json, foreign_as_json
-
     output = None
     if options.html is not None:
         from converter.disk.output import Output
@@ -87,6 +84,8 @@ def _one(name: str, options: Namespace) -> int:
         report = _report(name, options, identify=output is not None)
     except ForeignFileError as error:
         if options.json:
+            from converter.report.json import foreign_as_json
+
             say_json(foreign_as_json(name, error))
         raise
     if output is not None:
@@ -96,6 +95,8 @@ def _one(name: str, options: Namespace) -> int:
                 file.write(page)
             output.commit(terminal.bar)
     if options.json:
+        from converter.report.json import as_json
+
         say_json(as_json(report, tensors=options.tensors))
     elif output is not None and not options.quiet:
         say(f"{options.html}: {len(page)} bytes")
@@ -107,15 +108,20 @@ def _one(name: str, options: Namespace) -> int:
 
 
 def _text(report: Report, options: Namespace) -> str:
-    from converter.report.screen import as_screen
-    from converter.report.text import as_text, tensor_table
-
     width, plain = terminal.shape()
     table = options.tensors and (options.table or options.stats)
     if options.everything:
+        from converter.report.text import as_text
+
         return as_text(report, tensors=table, width=width, plain=plain)
+    from converter.report.screen import as_screen
+
     text = as_screen(report, width=width)
-    return f"{text}\n\n{tensor_table(report, plain=plain)}" if table and report.tensors else text
+    if not table or not report.tensors:
+        return text
+    from converter.report.text import tensor_table
+
+    return f"{text}\n\n{tensor_table(report, plain=plain)}"
 
 
 def _many(names: list[str], options: Namespace) -> int:
@@ -204,7 +210,8 @@ class _Shown:
         if self._json:
             first = "[" if self._count == 0 else ","
             self._count += 1
-            say(first, *json.dumps(value, indent=2, allow_nan=False).split("\n"))
+            say(first)
+            say_json(value)
 
     def end(self, footnotes: tuple[str, ...]) -> None:
         if self._json:

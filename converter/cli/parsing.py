@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import shutil
 import sys
@@ -72,6 +71,8 @@ def _with_names_after_dashes(arguments: list[str]) -> list[str]:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a question for a word that is not among the known ones; empty if none is near."""
+    import difflib  # which only a mistake needs
+
     near = difflib.get_close_matches(word[:_MOST_LETTERS], list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -109,4 +108,6 @@ def say_wrapped(text: str, *, indent: str = "", role: Role | None = None) -> Non
 
 def say_json(result: Any) -> None:
     """Print a result for a script."""
+    import json  # which texts do not need
+
     say(*json.dumps(result, indent=2, allow_nan=False).split("\n"))

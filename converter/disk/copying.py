@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
 from converter.disk.folder import retried
-from converter.disk.new_file import NewFile
+from converter.disk.new_file import NewFile, write_at
 from converter.disk.stopping import uninterrupted
 from ggcp_schema import Source, Span
 from ggcp_schema.language.source import BLOCK_BYTES
@@ -65,19 +65,6 @@ def _copy_file_range(source: int, target: int, count: int, start: int, offset: i
 def _sendfile(source: int, target: int, count: int, start: int, offset: int) -> int:
     os.lseek(target, offset, os.SEEK_SET)
     return os.sendfile(target, source, start, count)
-
-
-def write_at(target: int, data: bytes | memoryview, offset: int) -> int:
-    """Write all of ``data`` at ``offset`` of a file, however many calls that takes."""
-    view = memoryview(data)
-    written = 0
-    while written < len(view):
-        if hasattr(os, "pwrite"):
-            written += retried(os.pwrite, target, view[written:], offset + written)
-        else:  # Windows
-            os.lseek(target, offset + written, os.SEEK_SET)
-            written += retried(os.write, target, view[written:])
-    return written
 
 
 def _descriptor(source: Source) -> int | None:

@@ -6,16 +6,13 @@ import contextlib
 import errno
 import os
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from converter.disk.atomic import AtomicOutput
-from converter.disk.copying import write_at
 from converter.disk.folder import MOST_FILES, Folder
-from converter.disk.identity import sha256_of
 from converter.disk.leftovers import lock_to_write
 from converter.disk.manifest import MANIFEST, Listed, Manifest, is_file_name
-from converter.disk.new_file import NewFile, set_mode
+from converter.disk.new_file import HashedFile, set_mode
 from converter.disk.refusals import explained, refuse_folder
 from converter.disk.replaced import ReplacedFolder
 from converter.disk.stopping import PLACED, UNDISCARDED, uninterrupted
@@ -35,7 +32,7 @@ class FolderOutput(AtomicOutput):
     """A new folder beside its final place, which takes that place when everything went well.
 
     In a ``with`` statement: the block makes all files with ``file``, which reserves their room,
-    then writes to them, then calls ``commit``. Left without that, or by an exception, nothing
+    then writes each, then calls ``commit``. Left without that, or by an exception, nothing
     remains. Files are created once, in the open folder, and never opened again by their names.
 
     Args:
@@ -44,7 +41,8 @@ class FolderOutput(AtomicOutput):
             ``ggcp.json`` lists, unchanged.
         inputs: files that must never be lost, by whatever name: their names, or them, open.
         sync: whether the data are on the disk before the name is.
-        progress: shows how far reading is, of the folder that is replaced and of what was written.
+        progress: shows how far reading is, of the folder that is replaced, and that the disk is
+            waited for.
 
     Raises:
         ConversionError: the name is taken, what has it is not to be replaced or holds an input, or
@@ -62,7 +60,7 @@ class FolderOutput(AtomicOutput):
     ) -> None:
         name = os.fspath(path)
         self._progress = progress
-        self._files: dict[str, tuple[NewFile, int]] = {}
+        self._files: dict[str, HashedFile] = {}
         self._inside: Folder | None = None
         self._created: os.stat_result | None = None
         super().__init__(name.rstrip(_SEPARATORS) or name, force=force, inputs=inputs, sync=sync)
@@ -104,10 +102,10 @@ class FolderOutput(AtomicOutput):
             return False
         return next(folder.names(), None) is None
 
-    def file(self, name: str, size: int) -> NewFile:
+    def file(self, name: str, size: int) -> HashedFile:
         """Create a file in the folder and reserve its room.
 
-        All files should be made before the first is written to: so a full disk is noticed before.
+        All files should be made before the first is written: so a full disk is noticed before.
 
         Args:
             name: its name.
@@ -121,13 +119,14 @@ class FolderOutput(AtomicOutput):
             raise ValueError(f"no name for another file: {name!r}")
         return self._file(name, size)
 
-    def _file(self, name: str, size: int) -> NewFile:
+    def _file(self, name: str, size: int) -> HashedFile:
         inside, created = self._opened()
-        file = NewFile(os.path.join(self.path, name))  # noqa: PTH118 - names stay as given
+        path = os.path.join(self.path, name)  # noqa: PTH118 - names stay as given
+        file = HashedFile(path, size)
         with file.writing():
             with uninterrupted():
                 file.create(inside, name)
-                self._files[name] = (file, size)
+                self._files[name] = file
             if os.fstat(file.descriptor).st_uid != created.st_uid:
                 raise self._another()  # somebody else's folder had got the name at once
             file.reserve(size)
@@ -145,13 +144,13 @@ class FolderOutput(AtomicOutput):
             ValueError: the choices are no JSON, or too many; that is a defect.
         """
         inside, created = self._opened()
-        listed = self._synchronised()
+        listed = {name: Listed(file.size, file.sha256) for name, file in self._files.items()}
         data = Manifest(listed, choices).to_bytes()
-        manifest = self._file(MANIFEST, len(data))
-        with manifest.writing():
-            write_at(manifest.descriptor, data, 0)
+        self._file(MANIFEST, len(data)).write((data,))
         if self._sync:
-            manifest.sync()
+            with self._progress("Waiting for the disk", 0):
+                for file in self._files.values():
+                    file.sync()
         self._require_own_files(inside)
         self._finish_files()
         with self.writing():
@@ -168,43 +167,9 @@ class FolderOutput(AtomicOutput):
             raise RuntimeError("the folder was not entered")
         return self._inside, self._created
 
-    def _synchronised(self) -> dict[str, Listed]:
-        """Wait until the data are on the disk; read and hash them meanwhile."""
-        for name, (file, size) in self._files.items():
-            found = os.fstat(file.descriptor).st_size
-            if found != size:  # a layout that contradicts itself is a defect here
-                raise RuntimeError(f"{name}: {found} bytes, not {size}")
-        files = [file for file, _ in self._files.values()]
-        pool = ThreadPoolExecutor(1)
-        syncing: list[Future[None]] = []
-        try:
-            if self._sync:
-                with contextlib.suppress(RuntimeError):  # "can't start new thread"
-                    syncing.extend(pool.submit(file.sync) for file in files)
-            listed = self._hashed()
-            for each in syncing:
-                each.result()
-        finally:
-            # The thread must be done with the files before these are closed.
-            with uninterrupted():
-                pool.shutdown(cancel_futures=True)
-        if self._sync and len(syncing) < len(files):
-            for file in files:
-                file.sync()
-        return listed
-
-    def _hashed(self) -> dict[str, Listed]:
-        listed = {}
-        total = sum(size for _, size in self._files.values())
-        with self._progress("Hashing", total) as count:
-            for name, (file, size) in self._files.items():
-                with file.source() as source, file.writing():
-                    listed[name] = Listed(size, sha256_of(source, count))
-        return listed
-
     def _require_own_files(self, inside: Folder) -> None:
         """Make sure that in the folder are the files that were written, and nothing else."""
-        for name, (file, _) in self._files.items():
+        for name, file in self._files.items():
             file.require_own(inside, name)
         with self.writing():
             if any(name not in self._files for name in inside.names()):
@@ -225,7 +190,7 @@ class FolderOutput(AtomicOutput):
     def _finish_files(self) -> None:
         """Give the files their modes, and close them: Windows moves no folder with open files."""
         before = {} if self._replaced is None else self._replaced.files
-        for name, (file, _) in self._files.items():
+        for name, file in self._files.items():
             file.set_mode(before.get(name))
             file.close()
 
@@ -286,7 +251,7 @@ class FolderOutput(AtomicOutput):
 
     def _discard(self) -> None:
         with uninterrupted():
-            for file, _ in self._files.values():
+            for file in self._files.values():
                 file.close()
             self._remove_temporary()
             if self._replaced is not None:

@@ -6,12 +6,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from io import BufferedWriter, FileIO
 from typing import Any
 
 from converter.disk.folder import Folder, retried
+from converter.disk.identity import Digest
 from converter.disk.refusals import NO_FSYNC, explained
 from converter.errors import ConversionError
 from ggcp_schema import Source
@@ -25,6 +26,19 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 """How a file is opened: it is new, and no link is followed."""
+
+
+def write_at(target: int, data: bytes | memoryview, offset: int) -> int:
+    """Write all of ``data`` at ``offset`` of a file, however many calls that takes."""
+    view = memoryview(data)
+    written = 0
+    while written < len(view):
+        if hasattr(os, "pwrite"):
+            written += retried(os.pwrite, target, view[written:], offset + written)
+        else:  # Windows
+            os.lseek(target, offset + written, os.SEEK_SET)
+            written += retried(os.write, target, view[written:])
+    return written
 
 
 class _Counted(BufferedWriter):
@@ -146,6 +160,58 @@ class NewFile:
             with contextlib.suppress(OSError):
                 os.close(self.descriptor)
             self.descriptor = -1
+
+
+class HashedFile(NewFile):
+    """A new file that is written in one go, from its first byte to its last, and hashed meanwhile.
+
+    Attributes:
+        size: bytes of it.
+
+    Args:
+        path: its name.
+        size: bytes of it.
+    """
+
+    def __init__(self, path: str, size: int) -> None:
+        super().__init__(path)
+        self.size = size
+        self._sha256: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of what was written, in hexadecimal digits.
+
+        Raises:
+            RuntimeError: it was not written; that is a defect.
+        """
+        if self._sha256 is None:
+            raise RuntimeError(f"{self.path}: not written")
+        return self._sha256
+
+    def write(
+        self, blocks: Iterable[bytes], progress: Callable[[int], object] = lambda _: None
+    ) -> None:
+        """Write all of it.
+
+        Args:
+            blocks: its bytes, in order.
+            progress: called with the number of bytes after each block.
+
+        Raises:
+            ConversionError: it cannot be written.
+            RuntimeError: the blocks are not as many bytes as was said; that is a defect.
+        """
+        offset = 0
+        with Digest() as digest:
+            for block in blocks:
+                digest.update(block)
+                with self.writing():
+                    offset += write_at(self.descriptor, block, offset)
+                progress(len(block))
+            if offset != self.size:
+                raise RuntimeError(f"{self.path}: {offset} bytes, not {self.size}")
+            self._sha256 = digest.hexdigest()
 
 
 def set_mode(descriptor: int, new: int, replaced: os.stat_result | None) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, Keys
 from gguf.gguf_writer import WriterState
 
-from converter.disk.copying import Copier, write_at
+from converter.disk.copying import Copier
+from converter.disk.new_file import write_at
 from converter.disk.output import Output
 from converter.errors import ConversionError
 from converter.plan import Plan

@@ -19,7 +19,10 @@ _MOST_CHARACTERS = 60
 
 
 def content_differences(
-    planned: PlannedFile, found: Source, progress: Callable[[int], object] = lambda _: None
+    planned: PlannedFile,
+    found: Source,
+    progress: Callable[[int], object] = lambda _: None,
+    read: Callable[[bytes], object] = lambda _: None,
 ) -> Iterator[str]:
     """Yield one line for each difference: of values in JSON, of weights tensor by tensor.
 
@@ -27,13 +30,16 @@ def content_differences(
         planned: what should be in the file.
         found: the file.
         progress: called with the number of bytes after each block of data.
+        read: called with each block of the file, in order: with all of it if nothing differs.
 
     Raises:
         FormatError: the file cannot be read.
     """
     name = planned.name
     if name.endswith(".json") and max(planned.length, found.size) <= _MOST_BYTES_OF_JSON:
-        yield from _json_differences(planned, found.read_at(0, found.size))
+        content = found.read_at(0, found.size)
+        read(content)
+        yield from _json_differences(planned, content)
         progress(planned.length)
         return
     if found.size != planned.length:
@@ -41,7 +47,7 @@ def content_differences(
         return
     regions = _regions(planned)
     told: str | None = None
-    for offset in _differing(planned, found, progress):
+    for offset in _differing(planned, found, progress, read):
         region = next(words for start, words in reversed(regions) if start <= offset)
         if region != told:
             told = region
@@ -62,7 +68,10 @@ def _regions(planned: PlannedFile) -> list[tuple[int, str]]:
 
 
 def _differing(
-    planned: PlannedFile, found: Source, progress: Callable[[int], object]
+    planned: PlannedFile,
+    found: Source,
+    progress: Callable[[int], object],
+    read: Callable[[bytes], object],
 ) -> Iterator[int]:
     """Yield the offset of the first byte that differs in each block that does."""
     offset = 0
@@ -70,6 +79,7 @@ def _differing(
         for start in range(0, len(made), BLOCK_BYTES):
             block = made[start : start + BLOCK_BYTES]
             actual = found.read_at(offset, len(block))
+            read(actual)
             if actual != block:
                 pairs = enumerate(zip(block, actual, strict=True))
                 yield offset + next(index for index, (one, other) in pairs if one != other)

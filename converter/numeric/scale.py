@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.parts import Computed, Part
 
@@ -29,7 +30,14 @@ class _Calculated:
     number: float
 
     def __call__(self) -> Iterator[bytes]:
+        wide = np.empty(0)  # one array for all blocks: fresh memory would cost more than the rest
         for block in self.part.blocks():
+            values: npt.NDArray[np.float32] = np.frombuffer(block, "<f4")
+            if wide.size < values.size:
+                wide = np.empty(values.size)
+            result = wide[: values.size]
             with np.errstate(all="ignore"):
-                result = self.operation(np.frombuffer(block, "<f4").astype(np.float64), self.number)
-                yield result.astype("<f4").tobytes()
+                np.copyto(result, values)
+                self.operation(result, self.number, out=result)
+                narrow = result.astype("<f4")
+            yield narrow.tobytes()

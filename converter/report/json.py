@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converter.facts import OptimizerFacts, TensorFacts
-from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps
 from converter.report.report import Report
 from converter.report.verdict import verdict
 from ggcp_schema import FormatError, printable
 from ggcp_schema.foreign import ForeignFileError
+
+if TYPE_CHECKING:
+    from converter.numeric.statistics import Statistics
 
 FORMAT = 1
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from converter.facts import Facts
-from converter.numeric.statistics import Statistics
-from converter.resume.detect import Finding
-from converter.vocabulary.beside import Beside
 from ggcp_schema.history import LikelyEpsilon
 from ggcp_schema.order import Order, paths
+
+if TYPE_CHECKING:
+    from converter.numeric.statistics import Statistics
+    from converter.resume.detect import Finding
+    from converter.vocabulary.beside import Beside
 
 MANY_MAGNITUDES = {
     "gradients",

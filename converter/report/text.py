@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from converter.facts import Region
-from converter.numeric.statistics import Statistics
 from converter.report.advice import notes, steps, summary
 from converter.report.report import Report
 from converter.report.verdict import verdict_in_words
 from converter.report.words import Section, number, sections
+
+if TYPE_CHECKING:
+    from converter.numeric.statistics import Statistics
 
 _LEAST_CELLS, _MOST_CELLS = 10, 40  # of the map's bars
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

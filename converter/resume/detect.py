@@ -13,10 +13,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from converter.numeric.in_order import in_order
 from converter.parts import ELEMENT_BYTES, Array, elements
@@ -26,6 +25,9 @@ from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.source import BLOCK_BYTES
 from ggcp_schema.order import Order, paths
 from ggcp_schema.tensor import element_count
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SAMPLE_BYTES = 1 << 16
 """How much of each tensor is looked at when a sample will do."""
@@ -293,7 +295,8 @@ def _measure(span: Span, limit: int | None) -> tuple[int, _Spread]:
     if limit is not None:
         span = elements(span, 0, min(span.length, limit) // ELEMENT_BYTES)
     zeros, spread = 0, _Spread()
-    for of_block, above in in_order(_of_block, span.blocks()):
+    blocks = span.blocks(BLOCK_BYTES // 2)  # for whole ones the system would give fresh pages
+    for of_block, above in in_order(_of_block, blocks):
         zeros += of_block
         spread += above
     return zeros, spread

@@ -126,13 +126,12 @@ def carry_out_folder(
         FormatError: one of the sources was written to in the meantime.
     """
     from converter.hf_io.comparison import content_differences  # which a GGUF does not need
-    from converter.hf_io.writing import write_file
 
     with output:
         files = [(planned, output.file(planned.name, planned.length)) for planned in plan.files]
         with writing.progress("Writing", plan.length) as count:
             for planned, file in files:
-                write_file(planned, file, count)
+                file.write(planned.blocks(), count)
         if writing.verify:
             with writing.progress("Verifying", plan.length) as count:
                 for planned, file in files:

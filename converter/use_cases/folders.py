@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from converter.disk.checking import read_manifest
 from converter.disk.folder import Folder
 from ggcp_schema import FormatError
 from ggcp_schema.language.errors import reason
@@ -42,6 +41,8 @@ def manifest_of(path: str) -> Mapping[str, Any] | None:
     Args:
         path: name of the folder.
     """
+    from converter.disk.checking import read_manifest  # which a file does not need
+
     folder = Folder(path)
     try:
         folder.hold()

@@ -9,7 +9,6 @@ from converter.disk.identity import modified as modified_at
 from converter.disk.identity import sha256_of
 from converter.facts import Facts
 from converter.inputs import open_checkpoint
-from converter.numeric.statistics import measure
 from converter.progress import Progress, silent
 from converter.report.report import MANY_MAGNITUDES, Report
 from converter.report.verdict import Verdict, verdict
@@ -53,6 +52,8 @@ def inspect(
         facts = opened.facts()
         measured = {}
         if stats:
+            from converter.numeric.statistics import measure  # which a look at the file spares
+
             with progress("Measuring", sum(tensor.length for tensor in facts.tensors)) as count:
                 for tensor in (t for t in facts.tensors if t.is_f32):
                     many = tensor.path.rpartition(".")[2] in MANY_MAGNITUDES

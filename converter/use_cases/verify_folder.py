@@ -10,7 +10,7 @@ from itertools import chain
 
 from converter.disk.checking import read_manifest, statuses
 from converter.disk.folder import Folder
-from converter.disk.identity import sha256_of
+from converter.disk.identity import Digest
 from converter.disk.manifest import MANIFEST, Listed, Manifest
 from converter.errors import ConversionError
 from converter.gguf_io.comparison import Difference, Subject
@@ -150,10 +150,10 @@ def _differences(
 def _file_differences(
     file: PlannedFile, folder: Folder, manifest: Manifest, progress: Callable[[int], object]
 ) -> Iterator[str]:
-    with Source.open(folder.path_of(file.name)) as source:
-        differing = list(content_differences(file, source, progress))
+    with Source.open(folder.path_of(file.name)) as source, Digest() as digest:
+        differing = list(content_differences(file, source, progress, digest.update))
         yield from differing
-        listed = None if differing else Listed(source.size, sha256_of(source, lambda _count: None))
+        listed = None if differing else Listed(source.size, digest.hexdigest())
         source.check_unchanged()
     if listed is not None and manifest.files.get(file.name) != listed:
         yield f"{MANIFEST}: files[{file.name}]: another size or hash than that of the file"

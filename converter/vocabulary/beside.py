@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from converter.hf_io.protobuf import Model, fields
 from converter.shell import shell_word
 from ggcp_schema import FormatError, Source, printable
 from ggcp_schema.foreign import Foreign, Kind, recognised
@@ -137,6 +136,8 @@ def _vocabulary(path: str) -> Foreign | None:
 
 
 def _pieces(model: bytes) -> int | None:
+    from converter.hf_io.protobuf import Model, fields  # which only a tokenizer.model needs
+
     try:
         return sum(number == Model.PIECES for number, _ in fields(model))
     except (FormatError, IndexError):

@@ -7,18 +7,23 @@
 ``python rivals.py quantize SOURCE SPANS TARGET TYPE`` rounds whole matrices by the gguf package.
 ``python rivals.py cast SOURCE SPANS TARGET TYPE`` reads, casts once with NumPy and writes: the
 floor, as no type takes less (Q8_0 needs the largest number of each block besides).
+``python rivals.py merge LORA BASE PAIRS TARGET`` adds the product of each pair to a whole matrix.
+``python rivals.py hashed FOLDER TARGET`` copies files in the kernel, and hashes them meanwhile.
 
-SPANS is a JSON file with offset, length and offset in the target of each run.
+SPANS is a JSON file with offset, length and offset in the target of each run; PAIRS one with offset
+and length of each matrix, and offset and dimensions of the halves that change it.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import statistics
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -134,7 +139,48 @@ def cast(source: str, spans: str, target: str, outtype: str) -> None:
                 values.astype(kind).tofile(other)
 
 
-RIVALS = (copy, memmap, parse, loop, quantize, cast)
+def merge(lora: str, base: str, pairs: str, target: str) -> None:
+    """Do what a plain script does, with the product as the linear algebra library makes it."""
+    import construct  # noqa: F401 - its time counts
+    import gguf  # noqa: F401 - likewise
+    import numpy as np
+
+    with (
+        Path(lora).open("rb") as one,
+        Path(base).open("rb") as two,
+        Path(target).open("wb") as file,
+    ):
+        for offset, length, halves in json.loads(Path(pairs).read_text()):
+            a, b = (
+                np.fromfile(one, "<f4", rank * sum(size), offset=place - one.tell()).reshape(
+                    -1, rank
+                )
+                for place, rank, *size in halves
+            )
+            weights = np.fromfile(two, "<f4", length // 4, offset=offset - two.tell())
+            (weights.reshape(len(b), -1) + b @ a.T).tofile(file)
+
+
+def hashed(source: str, target: str) -> None:
+    """Do the least that a folder with checksums takes."""
+
+    def digest(path: Path) -> None:
+        sha256 = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                sha256.update(block)
+
+    Path(target).mkdir()
+    for path in Path(source).iterdir():
+        hashing = threading.Thread(target=digest, args=(path,))
+        hashing.start()
+        with path.open("rb") as one, (Path(target) / path.name).open("wb") as other:
+            while os.copy_file_range(one.fileno(), other.fileno(), 1 << 30):
+                pass
+        hashing.join()
+
+
+RIVALS = (copy, memmap, parse, loop, quantize, cast, merge, hashed)
 
 if __name__ == "__main__":
     {rival.__name__: rival for rival in RIVALS}[sys.argv[1]](*sys.argv[2:])

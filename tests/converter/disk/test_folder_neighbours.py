@@ -260,8 +260,9 @@ class TestLeftovers:
 
     def test_of_a_running_one(self, out: Path, folder: Path) -> None:
         with FolderOutput(folder / "other") as running:
-            running.file("a", 0)
+            file = running.file("a", 0)
             write(out)
+            file.write(())
             running.commit({})
         assert {path.name for path in folder.iterdir()} == {"out", "other"}
 

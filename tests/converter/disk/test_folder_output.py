@@ -15,7 +15,6 @@ from faults import failing
 from folders import CHOICES, FILES, OTHERS, content, refused, unfinished, whole, write
 
 from converter import ConversionError
-from converter.disk.copying import Copier
 from converter.disk.folder_output import FolderOutput
 from ggcp_schema import Source, Span
 
@@ -85,19 +84,42 @@ def test_spans_are_copied_into_it(out: Path, tmp_path: Path) -> None:
         FolderOutput(out, inputs=(source,)) as output,
     ):
         file = output.file("copy.bin", len(data) - 3)
-        copier = Copier(file)
-        copier.copy(Span(source, 3, len(data) - 3, ()), 0, seen.append)
-        copier.finish(seen.append)
+        file.write(Span(source, 3, len(data) - 3, ()).blocks(), seen.append)
         output.commit(CHOICES)
-    assert (out / "copy.bin").read_bytes() == data[3:]
+    assert content(out) == whole({"copy.bin": data[3:]})
     assert sum(seen) == len(data) - 3
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_blocks_of_all_sizes_are_written_and_hashed_in_order(
+    threads: bool, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    if not threads:
+        monkeypatch.setattr(threading.Thread, "start", start)
+    sizes = [5, 1 << 20, 3, 1 << 16, 0, 1 << 19, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 1, 2]
+    blocks = [bytes([number]) * size for number, size in enumerate(sizes)]
+    with FolderOutput(out, sync=False) as output:
+        output.file("blocks.bin", sum(sizes)).write(blocks)
+        output.commit(CHOICES)
+    assert content(out) == whole({"blocks.bin": b"".join(blocks)})
+
+
+def test_what_was_not_written_is_not_listed(out: Path, folder: Path) -> None:
+    with FolderOutput(out) as output:
+        output.file("a", 3)
+        with pytest.raises(RuntimeError) as caught:
+            output.commit({})
+    assert str(caught.value) == f"{out}/a: not written"
+    assert list(folder.iterdir()) == []
 
 
 def test_what_was_written_can_be_read_before_it_has_its_name(out: Path) -> None:
     with FolderOutput(out) as output:
         file = output.file("a.bin", 3)
-        with file.file() as opened:
-            opened.write(b"abc")
+        file.write((b"abc",))
         with file.source() as source:
             assert source.read_at(0, 3) == b"abc"
             assert source.label == str(out / "a.bin")
@@ -134,11 +156,9 @@ def test_names_that_no_file_may_have(name: str, out: Path, folder: Path) -> None
 def test_a_size_that_was_not_kept(out: Path, folder: Path) -> None:
     with FolderOutput(out) as output:
         file = output.file("a", 3)
-        with file.file() as opened:
-            opened.write(b"abcd")
         with pytest.raises(RuntimeError) as caught:
-            output.commit({})
-    assert str(caught.value) == "a: 4 bytes, not 3"
+            file.write((b"ab", b"cd"))
+    assert str(caught.value) == f"{out}/a: 4 bytes, not 3"
     assert list(folder.iterdir()) == []
 
 
@@ -318,17 +338,6 @@ class TestSync:
         write(out, sync=sync)
         order = [*(out / name for name in (*FILES, "ggcp.json")), out, folder]
         assert synced == ([path.stat().st_ino for path in order] if sync else [])
-
-    def test_without_threads(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def start(_thread: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        synced = []
-        monkeypatch.setattr(threading.Thread, "start", start)
-        monkeypatch.setattr(os, "fsync", synced.append)
-        write(out)
-        assert len(synced) == len(FILES) + 3
-        assert content(out) == whole()
 
     @pytest.mark.parametrize("at", range(len(FILES) + 3))
     def test_a_disk_that_fails(
