@@ -158,9 +158,9 @@ def require_lora(opened: Opened, source: Name) -> None:
     if not opened.lora:
         raise ConversionError(
             source,
-            expected="a LoRA checkpoint (ggcl), as finetune wrote them",
-            found="a training checkpoint (ggcp), which is a whole model",
-            hint="export it without --merge",
+            expected="a LoRA, as finetune wrote them, to be merged into a base model",
+            found="a whole model",
+            hint="leave --merge out, or give the LoRA first and its base model after --merge",
         )
 
 
@@ -293,7 +293,7 @@ def trained_context_length(snapshot: Snapshot) -> tuple[int, Basis]:
             found=f"{counters.token_count} tokens, {counters.sample_count} samples",
             hint="give the trainer's --ctx (128 by default) with --context-length",
         )
-    if snapshot.kept is not None and length != counters.tokens_per_sample:
+    if length != counters.tokens_per_sample:  # a GGUF says so, or the base of a LoRA
         return length, Basis.FILE
     LOGGER.info(
         "context length %d: %d tokens / %d samples of the training (-c for another)",
