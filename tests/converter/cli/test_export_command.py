@@ -106,7 +106,10 @@ def test_dry_run(checkpoint: Path, folder: Path) -> None:
         ((), "the following arguments are required: --vocab"),
         (("--vocab", "v", "-c", "0"), "expected a whole number from 1 to 4294967295, found '0'"),
         (("--vocab", "v", "-c", "4294967296"), "found '4294967296'"),
-        (("--vocab", "v", "--eps", "0"), "expected a number such as 1e-5, found '0'"),
+        (
+            ("--vocab", "v", "--eps", "0"),
+            "expected a number above 0 and below 1, such as 1e-5, found '0'",
+        ),
         (("--vocab", "v", "--outtype", "q4_0"), "llama-quantize OUT SMALLER.gguf q4_0"),
     ],
 )
