@@ -15,6 +15,7 @@ from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_no
 from converter.layouts.general import default_name, describe_model, output_path, read_general
 from converter.layouts.inference import Choices, model_plan, require_that_it_runs
 from converter.layouts.merged import merge_plan, read_base
+from converter.layouts.tables import CONTEXT_LENGTH
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
@@ -126,10 +127,13 @@ def export(
         output = writing.output(work.path, work.sources)
         written = carry_out(work.plan, work.sources, output, writing)
         warn_of_not_finite(work.plan, work.origin)
-        adapter = (Keys.General.TYPE, GGUFType.ADAPTER) in (
-            (item.key, item.value) for item in work.plan.metadata
+        said = {item.key: item.value for item in work.plan.metadata}
+        next_step = after_export(
+            written.path,
+            adapter=said.get(Keys.General.TYPE) == GGUFType.ADAPTER,
+            context_length=said.get(CONTEXT_LENGTH),
         )
-        return replace(written, next=after_export(written.path, adapter=adapter))
+        return replace(written, next=next_step)
 
 
 def export_lora(

@@ -37,7 +37,7 @@ def test_in_one_line(checkpoint: Path, folder: Path) -> None:
     length = path.stat().st_size
     assert result.returncode == 0
     assert result.stdout == f"{path}: 21 tensors, {length} bytes\n"
-    try_it = f'ggcp: Try it: llama-completion -m {path} -p "Once upon a time" -n 32\n'
+    try_it = f'ggcp: Try it: llama-completion -m {path} -p "O" -n 32\n'
     assert result.stderr == CONTEXT_LENGTH + EPSILON + try_it
     assert read(path) == expected_model(
         reference.read(checkpoint), "v0_adam_one", version=__version__, context_length=16
