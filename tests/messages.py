@@ -348,7 +348,7 @@ export in.bin OUT --format pt
 convert in.bin OUT --format hf
 convert in.bin OUT --eps
 export in.bin in.bin --vocab vocab.gguf --force
-export base.gguf in.bin --force
+convert in.bin lora.bin --force
 export base.gguf OUT --merge lora.bin
 export in.bin OUT --format hf --outtype q8_0
 export in.bin OUT --format hf --model-name a
