@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gguf import GGUFType, Keys
 
-from converter.assumptions import Assumption, Basis
+from converter.assumptions import Assumption, Basis, small
 from converter.errors import ConversionError, OptionsError
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_norms
@@ -270,7 +270,8 @@ def chosen_epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
     """Return the epsilon of the norms, and say where it is from."""
     if options.epsilon is not None or snapshot.epsilon is None:
         return epsilon_or_assumed(options.epsilon, snapshot, "export")
-    LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
+    epsilon = small(snapshot.epsilon)
+    LOGGER.info("epsilon of the norms %s, as in training (--eps for another)", epsilon)
     return snapshot.epsilon
 
 

@@ -18,7 +18,7 @@ from converter import __version__
 from ggcp_schema.synthetic import Synthetic
 
 EPSILON = (
-    "ggcp: the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before "
+    "ggcp: the epsilon of the norms is not in the file; 1e-5 is assumed: trainers before "
     "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp export --help)\n"
 )
 CONTEXT_LENGTH = (

@@ -178,7 +178,7 @@ def test_the_context_length_of_a_lora_is_that_of_its_base(
         0,
         [
             f"ggcp: {WITHOUT[-1][2]}",
-            "ggcp: epsilon of the norms 1e-05, as in training (--eps for another)",
+            "ggcp: epsilon of the norms 1e-5, as in training (--eps for another)",
         ],
     )
     assert json.loads((path / "config.json").read_text())["max_position_embeddings"] == 64
