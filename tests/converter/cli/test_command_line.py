@@ -123,6 +123,14 @@ def test_standard_input_alone() -> None:
     )
 
 
+def test_an_address() -> None:
+    address = "https://example.com/checkpoint.bin"
+    assert run(address).stderr == (
+        f"ggcp: {address}: no such file; nothing is downloaded: do that first, and give the name "
+        "of the file\n"
+    )
+
+
 @pytest.mark.parametrize("word", ["version", "-V", "--version"])
 def test_the_version(word: str) -> None:
     assert run(word).stdout == f"ggcp {__version__}\n"
