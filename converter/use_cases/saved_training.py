@@ -41,8 +41,8 @@ def refuse_to_replace_it(
             path,
             expected="the name of a new file",
             found=found.what,
-            hint="the checkpoint to read comes first, the file to write second; what a trainer "
-            "saved is not replaced, not with --force either",
+            hint="what a trainer saved is not replaced, not with --force either; name the "
+            "checkpoint to read first, and a new file to write second",
         )
 
 

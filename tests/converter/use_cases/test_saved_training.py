@@ -44,9 +44,9 @@ def test_it_stays(name: str, force: tuple[str, ...], fixtures: Path, inputs: Pat
         said = ggcp(*line.format("saved").split(), *force)
         assert (said.code, said.out) == (1, [])
         assert said.err[-1] == (
-            f"ggcp: saved: expected the name of a new file, found {SAVED[name]}; the checkpoint to "
-            "read comes first, the file to write second; what a trainer saved is not replaced, not "
-            "with --force either"
+            f"ggcp: saved: expected the name of a new file, found {SAVED[name]}; what a trainer "
+            "saved is not replaced, not with --force either; name the checkpoint to read first, "
+            "and a new file to write second"
         )
     assert (inputs / "saved").read_bytes() == saved
     assert sorted(inputs.iterdir()) == names
