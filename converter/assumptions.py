@@ -42,8 +42,13 @@ class Assumption:
     basis: Basis
 
     def __str__(self) -> str:
-        value = f"{self.value:g}" if isinstance(self.value, float) else self.value
+        value = small(self.value) if isinstance(self.value, float) else self.value
         return f"{self.name.replace('_', ' ')}: {value}, {_WORDS[self.basis]}"
+
+
+def small(value: float) -> str:
+    """Return a small number as people and ``--eps`` write it: 1e-5, where Python has 1e-05."""
+    return f"{value:g}".replace("e-0", "e-")
 
 
 NAMES = ("epsilon", "context_length", "batch", "order")

@@ -347,6 +347,11 @@ export lora.bin OUT --merge base.gguf --eps 1e-6
 export in.bin OUT --batch 2
 export in.bin OUT --order flash
 export in.bin OUT --format pt
+convert in.bin OUT --format hf
+convert in.bin OUT --eps
+export in.bin in.bin --vocab vocab.gguf --force
+convert in.bin lora.bin --force
+export base.gguf OUT --merge lora.bin
 export in.bin OUT --format hf --outtype q8_0
 export in.bin OUT --format hf --model-name a
 export lora.bin OUT --format hf

@@ -1,4 +1,4 @@
-"""The page on how training goes on says what the folder of that checkpoint says."""
+"""The pages on how training goes on say what the folder of that checkpoint says."""
 
 from __future__ import annotations
 
@@ -12,11 +12,24 @@ from paths import ROOT
 def test_the_snippets_are_those_of_the_folder(fixtures: Path, folder: Path) -> None:
     """Which are run, and their weights compared, where there are torch and transformers."""
     path = export(fixtures / "v0_adam_one.bin", folder / "out", epsilon=1e-6, batch=2)
-    wanted = trees(path / "README.md")
+    wanted = snippets(path / "README.md")
     assert len(wanted) == 3
-    assert trees(ROOT / "docs" / "continue-training.md") == wanted
-    assert trees(ROOT / "README.md")[-2:] == wanted[1:]  # the folder has another name there
+    found = snippets(ROOT / "docs" / "continue-training.md")
+    assert [tree(each) for each in found] == [tree(each) for each in wanted]
 
 
-def trees(page: Path) -> list[str]:
-    return [ast.dump(ast.parse(each)) for each in snippets(page)]
+def test_the_readme_has_that_of_pytorch(fixtures: Path, folder: Path) -> None:
+    """In one piece, which runs beside the folder instead of in it."""
+    path = export(fixtures / "v0_adam_one.bin", folder / "out", epsilon=1e-6, batch=2)
+    samples, pytorch, _ = snippets(path / "README.md")
+    beside = {'folder = "."': 'folder = "FOLDER"', '"../text.txt"': '"text.txt"'}
+    for within, without in beside.items():
+        assert samples.count(within) == 1
+        samples = samples.replace(within, without)
+    imports = "import math, torch\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
+    wanted = [line for line in (samples + pytorch).splitlines() if "import" not in line]
+    assert tree(snippets(ROOT / "README.md")[-1]) == tree(imports + "\n".join(wanted))
+
+
+def tree(code: str) -> str:
+    return ast.dump(ast.parse(code))

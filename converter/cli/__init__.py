@@ -10,13 +10,13 @@ import os
 import shlex
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from converter.cli.developers import check_synth
-from converter.cli.grammar import ALL_COMMANDS, parser
+from converter.cli.grammar import ALL_COMMANDS, commands_with, parser
 from converter.cli.notices import complain, notify, tell_that_unheard
-from converter.cli.parsing import did_you_mean, with_default_command
+from converter.cli.parsing import Parser, did_you_mean, with_default_command
 from converter.cli.signals import Signals, StoppedError
 from converter.cli.streams import StandardError, UnheardError, heard
 from converter.cli.styles import Role
@@ -92,7 +92,7 @@ def _run(arguments: list[str]) -> int:
     options, unknown = grammar.parse_known_args(arguments)
     grammar = getattr(options, "grammar", grammar)
     if unknown:
-        grammar.refuse_unknown(unknown)
+        grammar.refuse_unknown(unknown, commands_with)
     take_names(grammar, options)
     if options.command == "synth":
         check_synth(grammar, options)
@@ -141,10 +141,13 @@ def _refused(options: Namespace, error: MemoryError | OSError) -> ConversionErro
     )
 
 
-def take_names(grammar: ArgumentParser, options: Namespace) -> None:
+def take_names(grammar: Parser, options: Namespace) -> None:
     """Take each file name from its place or its option, whichever was used."""
     if getattr(options, "input_option", None) and options.output is None:
         options.input, options.output = None, options.input  # -i IN OUT
+    names = ("input", "output", "vocab", "merge", "html", "input_option", "output_option")
+    if "" in (*(getattr(options, name, None) for name in names), *getattr(options, "inputs", ())):
+        grammar.error("a name is empty", "look at the quotes, and at variables that are not set")
     for name in ("input", "output"):
         if hasattr(options, f"{name}_option"):
             given = [n for n in (getattr(options, name), getattr(options, f"{name}_option")) if n]

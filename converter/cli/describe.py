@@ -81,7 +81,10 @@ def headline(comparison: Comparison) -> str:
     differing = comparison.differing
     words = f"different: {differing.total()} of {comparison.count} things"
     if differing[Subject.WEIGHTS]:
-        return f"{words}: not made from this checkpoint, or changed since"
+        return (
+            f"{words}: not made from this checkpoint, or changed since; give the right two, or "
+            "make it again"
+        )
     weights = "weights identical"
     if differing[Subject.TYPE]:
         weights = f"weights of another type ({differing[Subject.TYPE]})"

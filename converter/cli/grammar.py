@@ -10,9 +10,11 @@ from collections.abc import Callable
 from converter.cli.developers import add_document_arguments, add_synth_arguments
 from converter.cli.options import (
     ORDERS,
+    add_epsilon_option,
+    add_merge_option,
     add_output_options,
     add_talk_options,
-    epsilon,
+    in_pytorch,
     quantized,
     whole,
 )
@@ -63,7 +65,7 @@ def parser(only: str | None = None) -> Parser:
     """
     root = Parser(
         prog="ggcp",
-        usage="ggcp COMMAND ...",
+        usage="ggcp FILE, or ggcp COMMAND ...",
         description="Rescues models trained with llama.cpp's train-text-from-scratch and finetune "
         "before GGUF (checkpoints of mid-2023, magic ggcp or ggcl), and from their later GGUF "
         "checkpoints.",
@@ -203,15 +205,6 @@ def _add_gguf_options(command: argparse.ArgumentParser) -> None:
     add_output_options(command, more="say also what was decided, and from what")
 
 
-def _add_epsilon_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--eps",
-        type=epsilon,
-        metavar="E",
-        help="epsilon of the RMS norms, see below (default: 1e-5)",
-    )
-
-
 def _add_resumption_options(command: argparse._ActionsContainer, when: str = "") -> None:
     """Add what makes the state of the optimizer fit, where it is not found out."""
     command.add_argument(
@@ -235,13 +228,13 @@ def _convert(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--output", dest="output_option", metavar="OUT", help="the GGUF to write"
     )
-    _add_epsilon_option(command)
+    add_epsilon_option(command)
     resume = command.add_argument_group(
         "resuming", "make the optimizer state fit the trainer that will read it"
     )
     resume.add_argument(
         "--resume-with",
-        type=one_of(*ORDERS),
+        type=one_of(*ORDERS, others=in_pytorch),
         metavar=listed(ORDERS),
         help="order of the trainer's parameters: flash (August 2023 to May 2024), plain (with "
         "--no-flash, or July 2024); where it evaluates from right to left, flash-rtl and scratch "
@@ -249,15 +242,6 @@ def _convert(command: argparse.ArgumentParser) -> None:
     )
     _add_resumption_options(resume)
     _add_gguf_options(command)
-
-
-def _add_merge_option(command: argparse.ArgumentParser) -> None:
-    """Add the option that names the base model of a LoRA checkpoint."""
-    command.add_argument(
-        "--merge",
-        metavar="BASE.gguf",
-        help="for a LoRA checkpoint: the model it was trained on, to which its changes are added",
-    )
 
 
 def _export(command: argparse.ArgumentParser) -> None:
@@ -281,10 +265,11 @@ def _export(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tokens that the model takes at once (default: as it was trained, from the counters)",
     )
-    _add_epsilon_option(command)
+    add_epsilon_option(command)
     command.add_argument(
         "--format",
-        choices=FORMATS,
+        type=one_of(*FORMATS, others=in_pytorch),
+        metavar=listed(FORMATS),
         default="gguf",
         help="what OUT is: a GGUF, or a Hugging Face folder to go on training in PyTorch, with the "
         "state of Adam where IN holds one (default: gguf)",
@@ -296,7 +281,7 @@ def _export(command: argparse.ArgumentParser) -> None:
         metavar=listed(OUTTYPES),
         help="type of the matrices (default: f32; with --merge as in BASE.gguf)",
     )
-    _add_merge_option(command)
+    add_merge_option(command)
     command.add_argument("--model-name", metavar="NAME", help="default: the checkpoint's file name")
     command.add_argument(
         "--metadata",
@@ -345,6 +330,16 @@ def _inspect(command: argparse.ArgumentParser) -> None:
 def _verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("input", metavar="IN", help="the checkpoint")
     command.add_argument("output", metavar="OUT", help="the GGUF or folder that was made from it")
-    _add_merge_option(command)
+    add_merge_option(command)
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     add_talk_options(command, more="say all that differs, and what was not compared")
+
+
+def commands_with(option: str) -> list[str]:
+    """Return which of the commands have an option."""
+    grammars = {name: Parser() for name in COMMANDS}
+    for grammar, fill in zip(
+        grammars.values(), (_inspect, _export, _convert, _verify), strict=True
+    ):
+        fill(grammar)
+    return [name for name, grammar in grammars.items() if option in grammar.options()]

@@ -78,7 +78,9 @@ def _one(name: str, options: Namespace) -> int:
     if options.html is not None:
         from converter.disk.output import Output
         from converter.report.html import as_html
+        from converter.use_cases.saved_training import refuse_to_replace_it
 
+        refuse_to_replace_it(options.html, (name,))
         output = Output(options.html, force=options.force, inputs=(name,))
     try:
         report = _report(name, options, identify=output is not None)

@@ -19,7 +19,8 @@ def epsilon(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 1e-38 < number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number such as 1e-5, found {text!r}")
+        expected = "expected a number above 0 and below 1, such as 1e-5"
+        raise argparse.ArgumentTypeError(f"{expected}, found {text!r}")
     return number
 
 
@@ -38,6 +39,25 @@ def whole(least: int, most: int = 2**32 - 1) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def add_epsilon_option(command: argparse.ArgumentParser) -> None:
+    """Add the epsilon of the norms, which a checkpoint before GGUF does not hold."""
+    command.add_argument(
+        "--eps",
+        type=epsilon,
+        metavar="E",
+        help="epsilon of the RMS norms, see below (default: 1e-5)",
+    )
+
+
+def add_merge_option(command: argparse.ArgumentParser) -> None:
+    """Add the option that names the base model of a LoRA checkpoint."""
+    command.add_argument(
+        "--merge",
+        metavar="BASE.gguf",
+        help="for a LoRA checkpoint: the model it was trained on, to which its changes are added",
+    )
 
 
 def add_output_options(command: argparse.ArgumentParser, more: str = "") -> None:
@@ -70,3 +90,10 @@ def quantized(outtype: str) -> str:
     if not re.fullmatch(r"(i?q|tq|mxfp)\d\w*", outtype.lower()):
         return ""
     return f"take f16, and then llama.cpp's: llama-quantize OUT SMALLER.gguf {outtype}"
+
+
+def in_pytorch(word: str) -> str:
+    """Say what to do for what is no trainer of llama.cpp, and no format, but of PyTorch's world."""
+    if not re.search(r"torch|^pth?$|^hugg|transformers|safetensors", word.lower()):
+        return ""
+    return "for PyTorch and transformers: ggcp export IN FOLDER --format hf"

@@ -37,7 +37,9 @@ def with_default_command(arguments: list[str], commands: Collection[str]) -> lis
         return ["--help"]
     if arguments[0] == "help":
         return [arguments[1], "--help"]
-    if not arguments[0].startswith("-"):
+    if arguments[0] in ("version", "-V"):
+        return ["--version"]
+    if not arguments[0].startswith("-") or arguments[0] == "-":
         named = arguments[0] not in commands and _is_a_file(arguments[0])
         return ["inspect", *arguments] if named else arguments
     if arguments[0] in ("-h", "--help", "--version"):
@@ -47,7 +49,7 @@ def with_default_command(arguments: list[str], commands: Collection[str]) -> lis
 
 def _is_a_file(word: str) -> bool:
     """Tell whether a word is the name of a file, perhaps of none, and no mistyped command."""
-    return os.path.lexists(word) or any(mark in word for mark in "./\\")
+    return word in ("", "-") or os.path.lexists(word) or any(mark in word for mark in "./\\")
 
 
 def _unabbreviated(word: str) -> str:
@@ -135,6 +137,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     _within = False
+    _words: Sequence[str] = ()
 
     def __init__(self, **words: Any) -> None:
         words = {**words, **_COLOURLESS}  # the parser of all hands its own colour down
@@ -144,6 +147,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse names wherever they stand."""
+        self._words = args or self._words
         if self._within or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
         self._within = True
@@ -173,20 +177,41 @@ class Parser(argparse.ArgumentParser):
         stream.write(_headed(self.format_usage(), stream))
         if hint is None:
             message, _, hint = message.partition(_HINT)
-        hint = hint or f"see {self.prog} --help"
+        message = message.replace("expected one argument", "expected a value after it, found none")
+        hint = self._dashed() or hint or f"see {self.prog} --help"
         if is_terminal(stream):
             complain(message, hint)
         else:
             stream.write(f"{self.prog}: error: {printable(message)}; {printable(hint)}\n")
         self.exit(2)
 
-    def refuse_unknown(self, words: Sequence[str]) -> NoReturn:
-        """End with what is wrong with words that are neither options nor names of a command."""
+    def _dashed(self) -> str:
+        """Return what to do if a file was named whose name begins as those of options do."""
+        files = (w for w in self._words if w[:1] == "-" and w != "-" and os.path.lexists(w))
+        return next((f"the name of a file that begins with a dash: ./{file}" for file in files), "")
+
+    def options(self) -> list[str]:
+        """Return the options, in all their spellings."""
+        return [option for action in self._actions for option in action.option_strings]
+
+    def refuse_unknown(
+        self, words: Sequence[str], owners: Callable[[str], Sequence[str]] = lambda _: ()
+    ) -> NoReturn:
+        """End with what is wrong with words that are neither options nor names of a command.
+
+        Args:
+            words: these words.
+            owners: returns the other commands that have an option.
+        """
         first = next((word for word in words if word.startswith("-")), words[0])
         name = first.partition("=")[0]
-        known = [option for action in self._actions for option in action.option_strings]
         if name.startswith("-"):
-            self.error(f"no such option: {name}", did_you_mean(name, known))
+            *firsts, last = owners(name) or ("",)
+            known = (
+                f"ggcp {', '.join(firsts)} and {last} have it" if firsts else f"ggcp {last} has it"
+            )
+            others = known if last else ""
+            self.error(f"no such option: {name}", others or did_you_mean(name, self.options()))
         self.error(f"one name too many: {first}", "put a name with spaces in quotes")
 
 

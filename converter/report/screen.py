@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 
+from converter.assumptions import small
 from converter.report.advice import SUMMED_GRADIENTS, notes, steps
 from converter.report.report import Report
 from converter.report.verdict import Verdict, verdict, verdict_in_words
@@ -123,7 +124,7 @@ def _epsilon(report: Report) -> Iterator[tuple[str, str]]:
     if report.likely_epsilon is not None:
         yield "epsilon", f"not in this file; {report.likely_epsilon.sentence}"
     elif report.epsilon is not None:
-        yield "epsilon", f"{number(report.epsilon)}, in this file"
+        yield "epsilon", f"{small(report.epsilon)}, in this file"
     elif report.kind_code in ("training", "lora"):
         eras = LORA_EPSILONS if report.lora else EPSILONS
         later = "".join(f", from {era.since} {era.words}" for era in eras[1:])

@@ -12,7 +12,10 @@ from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import READERS
 from ggcp_schema.order import Order
 
-_PROMPT = '-p "Once upon a time" -n 32'
+_PROMPT = "Once upon a time"
+_SHORT_PROMPT = "O"
+_SHORT_CONTEXT = 64
+"""Below it the prompt may not fit: a token for each letter where a vocabulary is small."""
 
 _RANK_OPTIONS = {
     "attention_norm": "--rank-att-norm",
@@ -34,16 +37,19 @@ _NORMS = tuple(_RANK_OPTIONS)[:3]
 _RENAMED = tuple(_RANK_OPTIONS)[-3:]
 
 
-def after_export(path: str, *, adapter: bool) -> str:
+def after_export(path: str, *, adapter: bool, context_length: int | None) -> str:
     """Return how a model, or an adapter, is tried out.
 
     Args:
         path: name of the file that was written.
         adapter: whether it is an adapter, which runs beside its base model.
+        context_length: tokens that the model takes at once; None if it is not known.
     """
     name = shell_word(path)
     model = f"BASE.gguf --lora {name}" if adapter else name
-    return f"Try it: llama-completion -m {model} {_PROMPT}"
+    short = context_length is not None and context_length < _SHORT_CONTEXT
+    prompt = _SHORT_PROMPT if short else _PROMPT
+    return f'Try it: llama-completion -m {model} -p "{prompt}" -n 32'
 
 
 def after_export_folder(path: str) -> str:

@@ -15,6 +15,7 @@ from converter.numeric.encode import Encoding, Tally
 from converter.parts import Computed
 from converter.plan import FolderPlan, Plan, PlannedTensor
 from converter.progress import LOGGER, Progress, silent
+from converter.use_cases.saved_training import refuse_to_replace_it
 from ggcp_schema import Source
 from ggcp_schema.tensor import element_count
 
@@ -45,8 +46,10 @@ class Writing:
         """Return a file to write, which is none of the open ``sources``.
 
         Raises:
-            ConversionError: the name is taken, is one of the sources', or cannot be written.
+            ConversionError: the name is taken, is one of the sources' or of what a trainer saved,
+                or cannot be written.
         """
+        refuse_to_replace_it(path, sources)
         return Output(path, force=self.force, inputs=sources, sync=self.sync)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from converter.assumptions import Basis
+from converter.assumptions import Basis, small
 from converter.disk.identity import modified
 from converter.progress import LOGGER
 from converter.snapshot import Snapshot
@@ -60,9 +60,9 @@ def epsilon_or_assumed(given: float | None, snapshot: Snapshot, command: str) ->
     first, *others = [(later.since, earlier.words) for earlier, later in pairwise(epsilons)]
     likely = likely_epsilon_of(snapshot)
     LOGGER.warning(
-        "the epsilon of the norms is not in the file; %g is assumed: trainers before %s had %s%s "
+        "the epsilon of the norms is not in the file; %s is assumed: trainers before %s had %s%s "
         "(see --eps in ggcp %s --help)%s",
-        HISTORICAL_EPSILON,
+        small(HISTORICAL_EPSILON),
         *first,
         "".join(f", before {date} {words}" for date, words in others),
         command,

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from gguf import GGUFType, Keys
 
-from converter.assumptions import Assumption, Basis
+from converter.assumptions import Assumption, Basis, small
 from converter.errors import ConversionError, OptionsError
 from converter.inputs import Opened, open_checkpoint
 from converter.layouts.adapter import ADAPTER_OUTTYPES, adapter_plan, warn_of_norms
 from converter.layouts.general import default_name, describe_model, output_path, read_general
 from converter.layouts.inference import Choices, model_plan, require_that_it_runs
 from converter.layouts.merged import merge_plan, read_base
+from converter.layouts.tables import CONTEXT_LENGTH
 from converter.numeric.encode import OUTTYPES, Outtype, stored_type
 from converter.plan import Metadata, Plan
 from converter.progress import LOGGER
@@ -126,10 +127,13 @@ def export(
         output = writing.output(work.path, work.sources)
         written = carry_out(work.plan, work.sources, output, writing)
         warn_of_not_finite(work.plan, work.origin)
-        adapter = (Keys.General.TYPE, GGUFType.ADAPTER) in (
-            (item.key, item.value) for item in work.plan.metadata
+        said = {item.key: item.value for item in work.plan.metadata}
+        next_step = after_export(
+            written.path,
+            adapter=said.get(Keys.General.TYPE) == GGUFType.ADAPTER,
+            context_length=said.get(CONTEXT_LENGTH),
         )
-        return replace(written, next=after_export(written.path, adapter=adapter))
+        return replace(written, next=next_step)
 
 
 def export_lora(
@@ -158,9 +162,9 @@ def require_lora(opened: Opened, source: Name) -> None:
     if not opened.lora:
         raise ConversionError(
             source,
-            expected="a LoRA checkpoint (ggcl), as finetune wrote them",
-            found="a training checkpoint (ggcp), which is a whole model",
-            hint="export it without --merge",
+            expected="a LoRA, as finetune wrote them, to be merged into a base model",
+            found="a whole model",
+            hint="leave --merge out, or give the LoRA first and its base model after --merge",
         )
 
 
@@ -266,7 +270,8 @@ def chosen_epsilon(snapshot: Snapshot, options: ExportOptions) -> float:
     """Return the epsilon of the norms, and say where it is from."""
     if options.epsilon is not None or snapshot.epsilon is None:
         return epsilon_or_assumed(options.epsilon, snapshot, "export")
-    LOGGER.info("epsilon of the norms %g, as in training (--eps for another)", snapshot.epsilon)
+    epsilon = small(snapshot.epsilon)
+    LOGGER.info("epsilon of the norms %s, as in training (--eps for another)", epsilon)
     return snapshot.epsilon
 
 
@@ -293,7 +298,7 @@ def trained_context_length(snapshot: Snapshot) -> tuple[int, Basis]:
             found=f"{counters.token_count} tokens, {counters.sample_count} samples",
             hint="give the trainer's --ctx (128 by default) with --context-length",
         )
-    if snapshot.kept is not None and length != counters.tokens_per_sample:
+    if length != counters.tokens_per_sample:  # a GGUF says so, or the base of a LoRA
         return length, Basis.FILE
     LOGGER.info(
         "context length %d: %d tokens / %d samples of the training (-c for another)",

@@ -37,7 +37,8 @@ def read(source: Source, token_count: int) -> Vocabulary:
         raise FormatError(
             expected="the package that reads SentencePiece models",
             found="it is not installed",
-            hint="pip install sentencepiece, or give the vocabulary as a GGUF",
+            hint="pip install sentencepiece (where pipx installed ggcp: pipx inject ggcp "
+            "sentencepiece), or give the vocabulary as a GGUF",
         ) from error
     processor = SentencePieceProcessor()
     try:

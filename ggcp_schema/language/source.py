@@ -77,6 +77,8 @@ class Source(io.BufferedReader):
             found, hint = _WORDS.get(getattr(error, "errno", None) or 0, unknown)
             if label == "-":
                 hint = "standard input is not supported; give the name of a file"
+            elif "://" in label:
+                hint = "nothing is downloaded: do that first, and give the name of the file"
             raise FormatError(file=label, expected="", found=found, hint=hint) from error
         try:
             status = os.fstat(raw.fileno())

@@ -86,7 +86,7 @@ def test_verbose_says_what_was_decided(source: Path, folder: Path) -> None:
     *before, go_on = plain
     assert lines[: len(before)] == before
     assert lines[len(before) :][:6] == [
-        "ggcp: epsilon: 1e-05, assumed",
+        "ggcp: epsilon: 1e-5, assumed",
         "ggcp: context length: 16, from the counters of the training",
         "ggcp: batch: 2, as the options say",
         "ggcp: order: scratch, found in the optimizer state",

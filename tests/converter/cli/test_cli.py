@@ -209,7 +209,8 @@ class TestVerify:
         output.write_bytes(changed.to_bytes())
         said = run("verify", source, output).stdout.splitlines()
         assert said[0] == (
-            f"{output}: different: 1 of 51 things: not made from this checkpoint, or changed since"
+            f"{output}: different: 1 of 51 things: not made from this checkpoint, or changed "
+            "since; give the right two, or make it again"
         )
         assert not json.loads(run("verify", source, output, "--json").stdout)["weights_identical"]
 
@@ -226,6 +227,7 @@ class TestVerify:
 
 
 SEE = "; see ggcp {} --help"
+EPSILON = "argument --eps: expected a number above 0 and below 1, such as 1e-5"
 USAGE = {
     "convert": "name the checkpoint: ggcp convert IN OUT" + SEE,
     "convert IN": "name the file to write: ggcp convert IN OUT" + SEE,
@@ -234,12 +236,12 @@ USAGE = {
     "convert IN OUT -o OTHER": "output was given twice: 'OUT' and 'OTHER'" + SEE,
     "convert IN OUT -i OTHER": "input was given twice: 'IN' and 'OTHER'" + SEE,
     "convert IN OUT MORE": "one name too many: MORE; put a name with spaces in quotes",
-    "convert IN OUT --eps": "argument --eps: expected one argument" + SEE,
-    "convert IN OUT --eps x": "argument --eps: expected a number such as 1e-5, found 'x'" + SEE,
-    "convert IN OUT --eps 0": "argument --eps: expected a number such as 1e-5, found '0'" + SEE,
-    "convert IN OUT --eps 1": "argument --eps: expected a number such as 1e-5, found '1'" + SEE,
-    "convert IN OUT --eps nan": "argument --eps: expected a number such as 1e-5, found 'nan'" + SEE,
-    "convert IN OUT --eps -1": "argument --eps: expected a number such as 1e-5, found '-1'" + SEE,
+    "convert IN OUT --eps": "argument --eps: expected a value after it, found none" + SEE,
+    "convert IN OUT --eps x": f"{EPSILON}, found 'x'" + SEE,
+    "convert IN OUT --eps 0": f"{EPSILON}, found '0'" + SEE,
+    "convert IN OUT --eps 1": f"{EPSILON}, found '1'" + SEE,
+    "convert IN OUT --eps nan": f"{EPSILON}, found 'nan'" + SEE,
+    "convert IN OUT --eps -1": f"{EPSILON}, found '-1'" + SEE,
     "convert IN OUT --quiet --verbose": "argument --verbose/-v: not allowed with argument "
     "--quiet/-q" + SEE,
     "verify IN": "the following arguments are required: OUT" + SEE,

@@ -10,6 +10,8 @@ from pseudo_terminal import on_a_terminal
 from test_styles import BOLD, CYAN, DIM, END, RED, SGR
 from tiny_files import write_inputs
 
+from converter import __version__
+
 COMMANDS = ("inspect", "export", "convert", "verify", "synth", "document")
 
 
@@ -31,7 +33,23 @@ UNKNOWN = {
         "ggcp export",
         "no such option: --vocab-model; did you mean --vocab?",
     ),
-    "inspect a --verbose": ("ggcp inspect", "no such option: --verbose; see ggcp inspect --help"),
+    "inspect a --verbose": (
+        "ggcp inspect",
+        "no such option: --verbose; ggcp export, convert and verify have it",
+    ),
+    "convert a b --format hf": ("ggcp convert", "no such option: --format; ggcp export has it"),
+    "convert a b --vocab=c": ("ggcp convert", "no such option: --vocab; ggcp export has it"),
+    "convert a b --rescue": ("ggcp convert", "no such option: --rescue; ggcp export has it"),
+    "convert a b --resume-with pytorch": (
+        "ggcp convert",
+        "argument --resume-with: expected flash, plain, scratch or flash-rtl, found 'pytorch'; "
+        "for PyTorch and transformers: ggcp export IN FOLDER --format hf",
+    ),
+    "export a b --format safetensors": (
+        "ggcp export",
+        "argument --format: expected gguf or hf, found 'safetensors'; for PyTorch and "
+        "transformers: ggcp export IN FOLDER --format hf",
+    ),
     "verify a b c": ("ggcp verify", "one name too many: c; put a name with spaces in quotes"),
     "convert a b --resume-with FLAHS": (
         "ggcp convert",
@@ -68,6 +86,59 @@ def test_words_that_nobody_knows(line: str, inputs: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert usage.startswith(f"usage: {program} ")
     assert last == f"{program}: error: {message}"
+
+
+@pytest.mark.parametrize(
+    "line", ["-v0.bin", "inspect -v0.bin", "export -v0.bin out", "-v0.bin in.bin"]
+)
+def test_a_name_that_begins_with_a_dash(line: str, inputs: Path) -> None:
+    (inputs / "-v0.bin").write_bytes((inputs / "in.bin").read_bytes())
+    done = run(*line.split(), cwd=inputs)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("; the name of a file that begins with a dash: ./-v0.bin\n")
+    assert run("./-v0.bin", cwd=inputs).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("",),
+        ("inspect", "in.bin", ""),
+        ("export", "", "out", "--vocab", "vocab.gguf"),
+        ("export", "in.bin", "", "--vocab", "vocab.gguf"),
+        ("export", "in.bin", "out", "--vocab", ""),
+        ("export", "lora.bin", "out", "--merge", ""),
+        ("convert", "-i", "", "-o", "out"),
+        ("inspect", "in.bin", "--html="),
+    ],
+)
+def test_an_empty_name(words: tuple[str, ...], inputs: Path) -> None:
+    """As of a variable of the shell that is not set."""
+    before = sorted(inputs.iterdir())
+    done = run(*words, cwd=inputs)
+    assert (done.returncode, done.stdout) == (2, "")
+    said = "error: a name is empty; look at the quotes, and at variables that are not set\n"
+    assert done.stderr.endswith(said)
+    assert sorted(inputs.iterdir()) == before
+
+
+def test_standard_input_alone() -> None:
+    assert run("-").stderr == (
+        "ggcp: -: no such file; standard input is not supported; give the name of a file\n"
+    )
+
+
+def test_an_address() -> None:
+    address = "https://example.com/checkpoint.bin"
+    assert run(address).stderr == (
+        f"ggcp: {address}: no such file; nothing is downloaded: do that first, and give the name "
+        "of the file\n"
+    )
+
+
+@pytest.mark.parametrize("word", ["version", "-V", "--version"])
+def test_the_version(word: str) -> None:
+    assert run(word).stdout == f"ggcp {__version__}\n"
 
 
 def test_a_usage_error_on_a_terminal(inputs: Path) -> None:

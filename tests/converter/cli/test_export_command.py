@@ -18,7 +18,7 @@ from converter import __version__
 from ggcp_schema.synthetic import Synthetic
 
 EPSILON = (
-    "ggcp: the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before "
+    "ggcp: the epsilon of the norms is not in the file; 1e-5 is assumed: trainers before "
     "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp export --help)\n"
 )
 CONTEXT_LENGTH = (
@@ -37,7 +37,7 @@ def test_in_one_line(checkpoint: Path, folder: Path) -> None:
     length = path.stat().st_size
     assert result.returncode == 0
     assert result.stdout == f"{path}: 21 tensors, {length} bytes\n"
-    try_it = f'ggcp: Try it: llama-completion -m {path} -p "Once upon a time" -n 32\n'
+    try_it = f'ggcp: Try it: llama-completion -m {path} -p "O" -n 32\n'
     assert result.stderr == CONTEXT_LENGTH + EPSILON + try_it
     assert read(path) == expected_model(
         reference.read(checkpoint), "v0_adam_one", version=__version__, context_length=16
@@ -106,7 +106,10 @@ def test_dry_run(checkpoint: Path, folder: Path) -> None:
         ((), "the following arguments are required: --vocab"),
         (("--vocab", "v", "-c", "0"), "expected a whole number from 1 to 4294967295, found '0'"),
         (("--vocab", "v", "-c", "4294967296"), "found '4294967296'"),
-        (("--vocab", "v", "--eps", "0"), "expected a number such as 1e-5, found '0'"),
+        (
+            ("--vocab", "v", "--eps", "0"),
+            "expected a number above 0 and below 1, such as 1e-5, found '0'",
+        ),
         (("--vocab", "v", "--outtype", "q4_0"), "llama-quantize OUT SMALLER.gguf q4_0"),
     ],
 )

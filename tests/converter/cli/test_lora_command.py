@@ -193,8 +193,9 @@ def test_nothing_can_be_merged_from_a_training_checkpoint(
     source = fixtures / "v1_adam_one.bin"
     assert run("export", source, folder / "out.gguf", "--merge", base) == 1
     assert capsys.readouterr().err == (
-        f"ggcp: {source}: expected a LoRA checkpoint (ggcl), as finetune wrote them, found a "
-        "training checkpoint (ggcp), which is a whole model; export it without --merge\n"
+        f"ggcp: {source}: expected a LoRA, as finetune wrote them, to be merged into a base "
+        "model, found a whole model; leave --merge out, or give the LoRA first and its base model "
+        "after --merge\n"
     )
 
 

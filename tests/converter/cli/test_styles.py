@@ -56,7 +56,7 @@ def test_warnings_and_notes(inputs: Path) -> None:
     arguments = ("export", "in.bin", "out", "--vocab", "vocab.gguf")
     lines = on_a_terminal(*arguments, cwd=inputs).text.split("\n")
     assert [line for line in lines if line.startswith(YELLOW)] == [
-        f"{YELLOW}warning:{END} the epsilon of the norms is not in the file; 1e-05 is assumed: "
+        f"{YELLOW}warning:{END} the epsilon of the norms is not in the file; 1e-5 is assumed: "
         "trainers"
     ]
     notes = [line for line in lines if line.startswith(DIM)]

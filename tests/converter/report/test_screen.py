@@ -142,7 +142,7 @@ Whole: every byte accounted for.
   model       7,011 parameters, the change of a model: 2 layers, 32 embedding
               elements, 4 heads, 96 feed-forward elements
   ranks       1 to 6
-  epsilon     1e-05, in this file
+  epsilon     1e-5, in this file
 
 What you can do next
   # Use it as an adapter with llama.cpp --lora

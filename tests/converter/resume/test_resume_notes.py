@@ -65,7 +65,7 @@ AS_STORED = {
     "v1params_adam_default.bin": SUMS,
 }
 EPSILON = (
-    "ggcp: the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before "
+    "ggcp: the epsilon of the norms is not in the file; 1e-5 is assumed: trainers before "
     "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp convert --help)"
 )
 SAY = (
@@ -316,7 +316,7 @@ def test_what_is_said_of_a_lora(fixtures: Path, tmp_path: Path) -> None:
     said = ggcp("convert", source, tmp_path / "out.gguf", "--resume-with", "flash", "--batch", 4)
     assert said.code == 0
     assert said.err == [
-        "ggcp: the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before "
+        "ggcp: the epsilon of the norms is not in the file; 1e-5 is assumed: trainers before "
         "2023-08-29 had 5e-6 (see --eps in ggcp convert --help)",
         "ggcp: the optimizer state is stored in the order plain: all zeros read in v lie in "
         "tok_embeddings.b in the order plain, log v varies least in the order plain (flash 3.349, "

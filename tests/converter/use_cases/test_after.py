@@ -37,15 +37,19 @@ def inputs(fixtures: Path, tmp_path: Path) -> Path:
     [
         (
             "export v0_adam_one.bin model.gguf --vocab vocab300.gguf",
-            'Try it: llama-completion -m model.gguf -p "Once upon a time" -n 32',
+            'Try it: llama-completion -m model.gguf -p "O" -n 32',
         ),
         (
             "export v0_adam_one.bin 'my $model.gguf' --vocab vocab300.gguf",
-            "Try it: llama-completion -m 'my $model.gguf' -p \"Once upon a time\" -n 32",
+            "Try it: llama-completion -m 'my $model.gguf' -p \"O\" -n 32",
         ),
         (
             "export v0_adam_one.bin ./-model --vocab vocab300.gguf",
-            'Try it: llama-completion -m ./-model -p "Once upon a time" -n 32',
+            'Try it: llama-completion -m ./-model -p "O" -n 32',
+        ),
+        (
+            "export v0_adam_one.bin long.gguf --vocab vocab300.gguf -c 64",
+            'Try it: llama-completion -m long.gguf -p "Once upon a time" -n 32',
         ),
         (
             "export ggcl_v1_adam_1a5f0a30e.bin a.gguf",

@@ -249,7 +249,7 @@ def test_options(fixtures: Path, tmp_path: Path) -> None:
 
 CONTEXT_LENGTH = "context length 16: 192 tokens / 12 samples of the training (-c for another)"
 EPSILON = (
-    "the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before 2023-07-25 "
+    "the epsilon of the norms is not in the file; 1e-5 is assumed: trainers before 2023-07-25 "
     "had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp export --help)"
 )
 

@@ -32,7 +32,7 @@ def test_the_model_is_exported_with_the_epsilon_of_its_time(
     caplog.set_level(logging.INFO, "ggcp")
     export(fixtures / name, path, OPTIONS)
     assert caplog.messages == [
-        "epsilon of the norms 1e-06, as in training (--eps for another)",
+        "epsilon of the norms 1e-6, as in training (--eps for another)",
     ]
     header, tensors = reference.read_magicless(fixtures / name)
     found = read(path.read_bytes())

@@ -174,6 +174,25 @@ def test_an_adapter_that_changes_no_more_than_some_tensors(fixtures: Path, folde
     assert len(read_safetensors(path / "model.safetensors")) == len(hf_names(2))
 
 
+@pytest.mark.parametrize("name", ["ggla_1a5f0a30e_lora.bin", "ggcl_v1_adam_1a5f0a30e.bin"])
+def test_the_context_length_of_a_lora_is_that_of_its_base(
+    name: str, fixtures: Path, folder: Path
+) -> None:
+    """An adapter counts no tokens, and a LoRA checkpoint those of its own samples: 32 each."""
+    base, path = folder / "base.gguf", folder / "out"
+    sizes = {"n_vocab": 300, "n_embd": 32, "n_head": 4, "n_layer": 2, "n_rot": 8, "n_ff": 96}
+    write_base(base, sizes, base_weights(sizes))
+    said = ggcp("export", fixtures / name, path, *HF, "--merge", base)
+    assert (said.code, said.err) == (
+        0,
+        [
+            f"ggcp: {WITHOUT[-1][2]}",
+            "ggcp: epsilon of the norms 1e-5, as in training (--eps for another)",
+        ],
+    )
+    assert json.loads((path / "config.json").read_text())["max_position_embeddings"] == 64
+
+
 def test_without_a_vocabulary(
     checkpoint: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,8 +262,9 @@ REFUSED: list[tuple[str, tuple[object, ...], int, str]] = [
         "v0_adam_one.bin",
         ("--merge", "base16.gguf"),
         1,
-        "ggcp: {source}: expected a LoRA checkpoint (ggcl), as finetune wrote them, found a "
-        "training checkpoint (ggcp), which is a whole model; export it without --merge",
+        "ggcp: {source}: expected a LoRA, as finetune wrote them, to be merged into a base "
+        "model, found a whole model; leave --merge out, or give the LoRA first and its base model "
+        "after --merge",
     ),
     (
         "pre_37c69435f.bin",

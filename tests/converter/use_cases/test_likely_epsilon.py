@@ -16,7 +16,7 @@ AUGUST_18 = 1_692_352_800  # date -u -d @1692352800: Fri Aug 18 10:00:00 UTC 202
 NOW = 1_767_225_600  # 2026-01-01
 
 ASSUMED = (
-    "ggcp: the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before "
+    "ggcp: the epsilon of the norms is not in the file; 1e-5 is assumed: trainers before "
     "2023-07-25 had 1e-6, before 2023-08-21 5e-6 (see --eps in ggcp {} --help)"
 )
 SUGGESTED = "; the file is dated 2023-07-10: probably --eps 1e-6"
