@@ -118,13 +118,13 @@ def export(options: Namespace) -> int:
 
 
 def _export_folder(chosen: FolderOptions, options: Namespace) -> int:
-    from converter.cli.describe import folder_as_json, folder_as_text
+    from converter.cli.describe import folder_plan_as_json, folder_plan_as_text
     from converter.use_cases.export_folder import export_folder, opened_inputs, planned_folder
 
     if options.dry_run:
         with opened_inputs(options.input, chosen) as inputs:
             plan = planned_folder(inputs, chosen)
-            say_json(folder_as_json(plan)) if options.json else say(*folder_as_text(plan))
+            say_json(folder_plan_as_json(plan)) if options.json else say(*folder_plan_as_text(plan))
         return 0
     written = export_folder(options.input, options.output, chosen, writing=_writing(options))
     _say_written(written, options)

@@ -29,7 +29,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def folder_as_json(plan: FolderPlan) -> dict[str, Any]:
+def folder_plan_as_json(plan: FolderPlan) -> dict[str, Any]:
     """Return the plan of a folder as JSON values."""
     return {
         "files": [{"name": file.name, "bytes": file.length} for file in plan.files],
@@ -38,7 +38,7 @@ def folder_as_json(plan: FolderPlan) -> dict[str, Any]:
     }
 
 
-def folder_as_text(plan: FolderPlan) -> list[str]:
+def folder_plan_as_text(plan: FolderPlan) -> list[str]:
     """Return the plan of a folder as the lines of two tables: its files and its tensors."""
     files = [(file.name, f"{file.length} bytes") for file in plan.files]
     tensors = [_tensor_row(tensor) for tensor in plan.tensors]
