@@ -18,17 +18,18 @@ def test_the_snippets_are_those_of_the_folder(fixtures: Path, folder: Path) -> N
     assert [tree(each) for each in found] == [tree(each) for each in wanted]
 
 
-def test_the_readme_has_that_of_pytorch(fixtures: Path, folder: Path) -> None:
-    """In one piece, which runs beside the folder instead of in it."""
+def test_the_readme_has_them(fixtures: Path, folder: Path) -> None:
+    """That of PyTorch in one piece, which runs beside the folder instead of in it."""
     path = export(fixtures / "v0_adam_one.bin", folder / "out", epsilon=1e-6, batch=2)
-    samples, pytorch, _ = snippets(path / "README.md")
+    samples, pytorch, trainer = snippets(path / "README.md")
     beside = {'folder = "."': 'folder = "FOLDER"', '"../text.txt"': '"text.txt"'}
     for within, without in beside.items():
         assert samples.count(within) == 1
         samples = samples.replace(within, without)
     imports = "import math, torch\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
     wanted = [line for line in (samples + pytorch).splitlines() if "import" not in line]
-    assert tree(snippets(ROOT / "README.md")[-1]) == tree(imports + "\n".join(wanted))
+    found = snippets(ROOT / "README.md")[-2:]
+    assert [tree(each) for each in found] == [tree(imports + "\n".join(wanted)), tree(trainer)]
 
 
 def tree(code: str) -> str:
