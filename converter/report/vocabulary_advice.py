@@ -61,8 +61,7 @@ _NOT_NOTICED = (
 )
 _OF_LLAMA = (
     "Take ggml-vocab-llama-spm.gguf from llama.cpp's repository, any GGUF of LLaMA 1 or 2 in any "
-    "size, any LLaMA model .bin of 2023, or the tokenizer.model of LLaMA 1 or 2 (that one needs "
-    "pip install sentencepiece).",
+    "size, any LLaMA model .bin of 2023, or the tokenizer.model of LLaMA 1 or 2.",
 )
 _OF_ANOTHER = (
     "Look for a file of yours with that many tokens: the --vocab-model of your command line or "

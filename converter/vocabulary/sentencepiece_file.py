@@ -1,6 +1,6 @@
 """The vocabulary of a SentencePiece model (``tokenizer.model``).
 
-It is read by the ``sentencepiece`` package, an optional dependency. The mapping to a ``llama``
+It is read by the ``sentencepiece`` package. The mapping to a ``llama``
 tokenizer is that of llama.cpp's ``convert_hf_to_gguf.py`` (``_create_vocab_sentencepiece``): the
 pieces hold U+2581 for a space and ``<0xXX>`` for a byte already.
 """
@@ -37,8 +37,7 @@ def read(source: Source, token_count: int) -> Vocabulary:
         raise FormatError(
             expected="the package that reads SentencePiece models",
             found="it is not installed",
-            hint="pip install sentencepiece (where pipx installed ggcp: pipx inject ggcp "
-            "sentencepiece), or give the vocabulary as a GGUF",
+            hint="pip install sentencepiece, or give the vocabulary as a GGUF",
         ) from error
     processor = SentencePieceProcessor()
     try:

@@ -141,9 +141,7 @@ def _replace(folder: Path, _checkpoint: str, _base: str | None) -> None:
     as_written = _holds_what_it_lists(folder) and not links
     try:
         with FolderOutput(folder, force=True, sync=False) as output:
-            file = output.file("new", len(_NEW))
-            with file.writing(), file.file() as opened:
-                opened.write(_NEW)
+            output.file("new", len(_NEW)).write((_NEW,))
             output.commit({})
         assert as_written
         assert sorted(path.name for path in folder.iterdir()) == ["ggcp.json", "new"]

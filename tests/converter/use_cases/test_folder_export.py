@@ -361,7 +361,7 @@ def test_progress_counts_every_byte(checkpoint: Path, folder: Path) -> None:
         f"Go on in PyTorch: {folder / 'out'}/README.md has the code, with all numbers filled in"
     )
     verified: dict[str, list[int]] = counted.copy()
-    assert list(verified) == ["Writing", "Verifying", "Hashing"]
+    assert list(verified) == ["Writing", "Verifying"]
     counted.clear()
     export_folder(
         checkpoint,
@@ -369,7 +369,7 @@ def test_progress_counts_every_byte(checkpoint: Path, folder: Path) -> None:
         options,
         writing=Writing(force=True, sync=False, progress=progress),
     )
-    assert list(counted) == ["Checking", "Writing", "Hashing"]
+    assert list(counted) == ["Checking", "Writing"]
     length = sum(
         each.stat().st_size for each in (folder / "out").iterdir() if each.name != "ggcp.json"
     )
@@ -746,7 +746,8 @@ def test_what_differs_in_one_line(checkpoint: Path, written: Path, folder: Path)
     flipped("model.safetensors", -1)(path)
     said = ggcp("verify", checkpoint, path)
     assert said.out[0] == (
-        f"{path}: different: 2 of 34 things: not made from this checkpoint, or changed since"
+        f"{path}: different: 2 of 34 things: not made from this checkpoint, or changed since; "
+        "give the right two, or make it again"
     )
 
 
@@ -898,8 +899,8 @@ def test_a_merged_model_comes_from_a_lora(fixtures: Path, folder: Path) -> None:
     with pytest.raises(ConversionError) as caught:
         verify(source, path, base=base)
     assert str(caught.value) == (
-        f"{source}: expected a LoRA checkpoint (ggcl), as finetune wrote them, found a training "
-        "checkpoint (ggcp), which is a whole model; export it without --merge"
+        f"{source}: expected a LoRA, as finetune wrote them, to be merged into a base model, found "
+        "a whole model; leave --merge out, or give the LoRA first and its base model after --merge"
     )
 
 

@@ -442,9 +442,7 @@ def test_without_the_package_a_sentencepiece_model_names_it(
         read(tmp_path, sentencepiece_model, 300)
     assert str(caught.value) == (
         f"{tmp_path}/vocabulary: file: expected the package that reads SentencePiece models, "
-        "found it is not installed; "
-        "pip install sentencepiece (where pipx installed ggcp: pipx inject ggcp sentencepiece), "
-        "or give the vocabulary as a GGUF"
+        "found it is not installed; pip install sentencepiece, or give the vocabulary as a GGUF"
     )
     assert isinstance(caught.value.__cause__, ImportError)
 
