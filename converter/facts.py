@@ -163,6 +163,7 @@ class Facts:
         aborted_save: whether it is what a trainer left that aborted while it saved.
         vocabulary_tokens: tokens of the vocabulary in it; None if it holds none.
         epsilon: the epsilon of the RMS norms; None if the file does not say.
+        converted: whether ggcp made the file.
     """
 
     file: str
@@ -185,6 +186,7 @@ class Facts:
     aborted_save: bool
     vocabulary_tokens: int | None
     epsilon: float | None
+    converted: bool
 
     @property
     def model_tensors(self) -> tuple[TensorFacts, ...]:

@@ -122,6 +122,7 @@ def facts_of(container: Mapping[str, Any], source: Source, error: FormatError | 
         aborted_save=error is not None and error.hint == ABORTED_SAVE,
         vocabulary_tokens=None,
         epsilon=None,
+        converted=False,
     )
 
 

@@ -125,6 +125,7 @@ class LoraAdapterFile(Opened):
             aborted_save=False,
             vocabulary_tokens=None,
             epsilon=None,
+            converted=False,
         )
 
 

@@ -55,17 +55,20 @@ def facts_of(
     optimizer = snapshot.optimizer if snapshot else None
     has_state = keys.OPTIMIZER_FILE_VERSION in gguf.keys
     kind = ("LoRA finetune" if lora else "training") + " checkpoint (GGUF)"
+    converted = keys.GGCP_VERSION in gguf.keys
+    if not lora and not has_state:
+        kind = f"model {'that ggcp made' if converted else 'of a trainer'} (GGUF)"
     return Facts(
         file=gguf.source.label or "",
         length=gguf.source.size,
         lora=lora,
-        kind=kind if lora or has_state else "model of a trainer (GGUF)",
+        kind=kind,
         kind_code="lora" if lora else "training" if has_state else "model",
         header_layout="",
         header_note="",
         written_by=gguf_writers(
             lora=lora,
-            converted=keys.GGCP_VERSION in gguf.keys,
+            converted=converted,
             file_version=_number(gguf, keys.TRAINING_FILE_VERSION),
             container_version=gguf.version,
         ),
@@ -91,6 +94,7 @@ def facts_of(
         aborted_save=False,
         vocabulary_tokens=_token_count(gguf),
         epsilon=snapshot.epsilon if snapshot else None,
+        converted=converted,
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from converter.report.report import Report
 from converter.report.verdict import Verdict, verdict
 from converter.report.words import number
-from converter.shell import shell_word
+from converter.shell import completion, shell_word
 from ggcp_schema import printable
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import (
@@ -174,6 +174,10 @@ def _training_steps(report: Report) -> Iterator[Step]:
         )
     elif report.optimizer:
         yield Step("Run the model", _export(report, ""))
+    elif report.converted:
+        words = completion(shell_word(report.file), report.context_length)
+        yield Step("It is ready to run, and needs nothing more", words)
+        return
     else:
         yield Step(
             "llama.cpp runs this file as it is; make one that transformers reads right, too",

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from converter.shell import shell_word
+from converter.shell import completion, shell_word
 from converter.snapshot import Snapshot
 from ggcp_schema import printable
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.history import READERS
 from ggcp_schema.order import Order
-
-_PROMPT = "Once upon a time"
-_SHORT_PROMPT = "O"
-_SHORT_CONTEXT = 64
-"""Below it the prompt may not fit: a token for each letter where a vocabulary is small."""
 
 _RANK_OPTIONS = {
     "attention_norm": "--rank-att-norm",
@@ -47,9 +42,7 @@ def after_export(path: str, *, adapter: bool, context_length: int | None) -> str
     """
     name = shell_word(path)
     model = f"BASE.gguf --lora {name}" if adapter else name
-    short = context_length is not None and context_length < _SHORT_CONTEXT
-    prompt = _SHORT_PROMPT if short else _PROMPT
-    return f'Try it: llama-completion -m {model} -p "{prompt}" -n 32'
+    return f"Try it: {completion(model, context_length)}"
 
 
 def after_export_folder(path: str) -> str:

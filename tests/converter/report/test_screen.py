@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import ENVIRONMENT, run
+from exported import export
 from packed import checkpoint
 
 from converter import inspect
@@ -184,6 +185,17 @@ def test_a_damaged_lora(fixtures: Path, tmp_path: Path) -> None:
     data = (fixtures / "ggcl_v1_adam_1a5f0a30e.bin").read_bytes()
     (tmp_path / "chk.bin").write_bytes(data[:-100])
     assert as_screen_in(tmp_path, "chk.bin") == DAMAGED_LORA
+
+
+def test_a_model_that_was_exported(fixtures: Path, tmp_path: Path) -> None:
+    """Nothing needs to be made of it again; the prompt fits into its context of 16 tokens."""
+    export(fixtures / "v1_adam_one.bin", tmp_path / "m.gguf")
+    words = as_screen_in(tmp_path, "m.gguf")
+    assert "  kind        model that ggcp made (GGUF)\n" in words
+    steps = words.partition("What you can do next\n")[2].partition("\n\n")[0]
+    assert steps == (
+        '  # It is ready to run, and needs nothing more\n  llama-completion -m m.gguf -p "O" -n 32'
+    )
 
 
 def as_screen_in(folder: Path, name: str) -> str:
