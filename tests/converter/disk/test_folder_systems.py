@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faults import acting_first
-from folders import FILES, OTHERS, content, refused, tree, whole, write
+from folders import FILES, OTHERS, content, refused, tree, unfinished, whole, write
 
 from converter.disk.checking import check_folder
+from converter.disk.folder_output import FolderOutput
+from converter.disk.leftovers import ASIDE, UNFINISHED
 from ggcp_schema import FormatError
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -151,11 +156,289 @@ def _no_manifest(out: Path) -> None:
         check_folder(out)
 
 
+def _given_up(out: Path) -> None:
+    with FolderOutput(out) as output:
+        output.file("a", 3)
+
+
+def _put_back(out: Path) -> None:
+    write(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", _failing_once(os.rename, lambda: None))
+        refused(out, force=True)
+    assert content(out) == whole()
+
+
+def _failing_once(good: Callable[..., None], action: Callable[[], object]) -> Callable[..., None]:
+    """A rename that fails where the new folder is to get its name, the second time."""
+    calls = 0
+
+    def rename(name: str, new: str, **named: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            action()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        good(name, new, **named)
+
+    return rename
+
+
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="counts descriptors as Linux lists them")
 @pytest.mark.parametrize(
-    "act", [_written, _replaced, _not_replaced, _checked, _found_changed, _no_manifest]
+    "act",
+    [
+        _given_up,
+        _put_back,
+        _written,
+        _replaced,
+        _not_replaced,
+        _checked,
+        _found_changed,
+        _no_manifest,
+    ],
 )
 def test_everything_is_let_go_of(act: Callable[[Path], None], out: Path) -> None:
     before = sorted(os.listdir(DESCRIPTORS))  # noqa: PTH208 - names alone
     act(out)
     assert sorted(os.listdir(DESCRIPTORS)) == before  # noqa: PTH208
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="counts descriptors as Linux lists them")
+def test_all_is_let_go_of_that_a_neighbour_spoiled(out: Path, folder: Path) -> None:
+    before = sorted(os.listdir(DESCRIPTORS))  # noqa: PTH208 - names alone
+    with _planting(lambda path: (path / "his").touch(), times=1):
+        write(out)
+    assert sorted(os.listdir(DESCRIPTORS)) == before  # noqa: PTH208
+    assert content(out) == whole()
+    assert len(list(folder.iterdir())) == 2
+
+
+@contextmanager
+def _planting(plant: Callable[[Path], object], times: int) -> Iterator[None]:
+    """Somebody finds the temporary folder as soon as it is there."""
+    good, left = os.mkdir, times
+
+    def mkdir(name: str, mode: int, *, dir_fd: int | None) -> None:
+        nonlocal left
+        good(name, mode, dir_fd=dir_fd)
+        left -= 1
+        if left >= 0:
+            plant((DESCRIPTORS / str(dir_fd)).readlink() / name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "mkdir", mkdir)
+        yield
+
+
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="finds the folder as Linux lists it")
+class TestSpoiled:
+    """The temporary folder is somebody's at once: another is made, and his is left as it is."""
+
+    @pytest.mark.parametrize("number", [errno.ELOOP, errno.EMLINK])
+    def test_systems_that_say_it_is_a_link(
+        self, number: int, out: Path, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Linux says that it is no folder, macOS ELOOP, FreeBSD EMLINK."""
+        (tmp_path / "his").mkdir()
+        good = os.open
+
+        def opened(path: Any, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+            try:
+                return good(path, flags, *mode, dir_fd=dir_fd)
+            except NotADirectoryError:
+                raise OSError(number, os.strerror(number)) from None
+
+        def plant(path: Path) -> None:
+            path.rmdir()
+            path.symlink_to(tmp_path / "his")
+
+        with _planting(plant, times=1), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "open", opened)
+            write(out)
+        assert content(out) == whole()
+        assert content(tmp_path / "his") == {}
+        assert caplog.messages == []
+
+    def test_each_time(self, out: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with _planting(lambda path: (path / "his").touch(), times=1000):
+            said = refused(out)
+        assert said == ("another program locks every new file there; write to a folder of your own")
+        assert all(content(path) == {"his": b""} for path in folder.iterdir())
+        assert all(path.name.startswith(UNFINISHED) for path in folder.iterdir())
+        assert caplog.messages == []  # nothing of ours is left to be removed
+
+    def test_one_that_somebody_locks_is_removed(self, out: Path, folder: Path) -> None:
+        fcntl = pytest.importorskip("fcntl")
+        held: list[int] = []
+
+        def lock(path: Path) -> None:
+            held.append(os.open(path, os.O_RDONLY))
+            fcntl.flock(held[0], fcntl.LOCK_SH)
+
+        try:
+            with _planting(lock, times=1):
+                write(out)
+        finally:
+            os.close(held[0])
+        assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("number", [errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR])
+def test_what_systems_say_of_a_name_that_was_taken(
+    number: int, out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """POSIX lets them say EEXIST or ENOTEMPTY of a folder; of a file all say ENOTDIR."""
+
+    def rename(_name: str, new: str, **_named: Any) -> None:
+        (folder / new).mkdir()
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert refused(out).startswith("expected a name that is free, found a folder of that name; ")
+    assert content(out) == {}
+    assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+def test_progress_of_hashing_is_in_bytes(out: Path) -> None:
+    seen: list[Any] = []
+
+    @contextmanager
+    def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+        seen.append((what, total))
+        yield seen.append
+
+    write(out, progress=progress)
+    total = sum(map(len, FILES.values()))
+    assert seen[0] == ("Hashing", total)
+    assert sum(seen[1:]) == total
+
+
+def test_a_new_folder_that_went_when_it_could_not_be_opened(
+    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What went need not be removed."""
+    good = os.open
+
+    def opened(path: Any, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+        if flags & os.O_DIRECTORY and flags & os.O_NOFOLLOW:
+            os.rmdir(path, dir_fd=dir_fd)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return good(path, flags, *mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", opened)
+    assert refused(out) == "too many files are open; allow more, with ulimit -n"
+    assert list(folder.iterdir()) == []
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("attribute", ["contents", "time"])
+def test_a_file_of_the_old_one_is_changed_and_its_time_or_size_is_not(
+    attribute: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes to it may set its time of writing back, or touch it without writing."""
+    write(out)
+    path = out / "model.bin"
+    before = path.stat()
+
+    def change() -> None:
+        if attribute == "contents":
+            with path.open("r+b") as file:
+                file.write(b"his")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        else:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+
+    monkeypatch.setattr(os, "fsync", acting_first(change, os.fsync))
+    assert "found model.bin, which was changed meanwhile; " in refused(
+        out, force=True, files=OTHERS
+    )
+    assert set(content(out)) == set(whole())
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o755])
+def test_the_mode_of_the_replaced_folder_is_kept(mode: int, out: Path) -> None:
+    before = os.umask(0)
+    try:
+        write(out)
+        out.chmod(mode)
+        write(out, OTHERS, force=True)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(out.stat().st_mode) == mode
+
+
+def test_files_are_their_owner_s_alone_while_they_are_written(out: Path, folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        with FolderOutput(out) as output:
+            output.file("a", 0)
+            assert stat.S_IMODE((unfinished(folder) / "a").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_an_input_in_it_whose_name_a_terminal_would_obey(out: Path) -> None:
+    write(out)
+    given = out / "\x1b[1m"
+    given.touch()
+    assert refused(out, force=True, inputs=(given,)) == (
+        "expected an output that does not hold the input, found the input itself in it, "
+        r"'\x1b[1m'; give another name; the input is never removed"
+    )
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["renamed", "exchanged"])
+def test_the_old_one_is_taken_away_before_it_is_removed(
+    again: bool,
+    out: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Who takes it keeps it, and what has its temporary name then is not ours."""
+    write(out)
+    good = os.rename
+
+    def rename(name: str, new: str, **named: Any) -> None:
+        good(name, new, **named)
+        if new == "out":
+            (aside,) = (path for path in folder.iterdir() if path.name.startswith(ASIDE))
+            aside.rename(folder / "his")
+            if again:
+                aside.mkdir()
+
+    monkeypatch.setattr(os, "rename", rename)
+    write(out, OTHERS, force=True)
+    assert content(out) == whole(OTHERS)
+    assert content(folder / "his") == whole()
+    assert len(list(folder.iterdir())) == 2 + again
+    (message,) = caplog.messages
+    assert message.startswith("the folder that was replaced could not be removed; remove it: ")
+
+
+def test_something_gets_the_name_before_the_old_one_has_it_again(
+    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that replaces empty folders must not replace that one."""
+    write(out)
+    monkeypatch.setattr(os, "rename", _failing_once(os.rename, out.mkdir))
+    said = refused(out, force=True, files=OTHERS)
+    (aside,) = (path for path in folder.iterdir() if path.name.startswith(ASIDE))
+    assert said == (
+        "expected the folder to get its name back, after the new one could not get it, found "
+        f"'something else has its name'; it is whole: {aside}; give it its name back"
+    )
+    assert content(out) == {}
+    assert content(aside) == whole()
+
+
+@pytest.mark.parametrize("name", ["-", "-a", "--force"])
+def test_no_name_is_an_option(name: str, out: Path, folder: Path) -> None:
+    with FolderOutput(out) as output, pytest.raises(ValueError, match="no name for another file"):
+        output.file(name, 0)
+    out.mkdir()
+    listed = {name: {"size": 0, "sha256": hashlib.sha256().hexdigest()}}
+    (out / "ggcp.json").write_text(json.dumps({"files": listed}))
+    with pytest.raises(FormatError, match=f"files: expected names of files, found '{name}'"):
+        check_folder(out)
