@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import stat
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -442,3 +444,71 @@ def test_no_name_is_an_option(name: str, out: Path, folder: Path) -> None:
     (out / "ggcp.json").write_text(json.dumps({"files": listed}))
     with pytest.raises(FormatError, match=f"files: expected names of files, found '{name}'"):
         check_folder(out)
+
+
+def test_one_new_file_is_seen_wherever_it_is_listed(out: Path) -> None:
+    """Systems list names in any order: that of creation, of a hash, or the newest first."""
+    out.mkdir()
+    for count in range(24):
+        new = out / f"new{count}"
+        new.touch()
+        (out / "ggcp.json").write_text('{"files": {}}')
+        with pytest.raises(FormatError) as caught:
+            check_folder(out)
+        assert caught.value.found == "a new file"
+        assert caught.value.file == str(new)
+        new.unlink()
+        check_folder(out)
+        (out / "ggcp.json").unlink()
+
+
+def test_a_long_name_of_a_member_is_cut(out: Path) -> None:
+    out.mkdir()
+    member = f'"{"x" * 10_000}": 1'
+    (out / "ggcp.json").write_text(f'{{"files": {{}}, {member}, {member}}}')
+    with pytest.raises(FormatError) as caught:
+        check_folder(out)
+    assert caught.value.found == f"''{'x' * 200}' is there twice'"
+
+
+def test_a_file_that_becomes_a_link_while_the_folder_is_checked(
+    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(out)
+    good = os.open
+
+    def opened(path: Any, flags: int, *mode: int, dir_fd: int | None = None) -> int:
+        if path == "config.json":
+            (out / "config.json").rename(folder / "his")
+            (out / "config.json").symlink_to("../his")
+        return good(path, flags, *mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", opened)
+    with pytest.raises(FormatError) as caught:
+        check_folder(out)
+    assert caught.value.expected == "a folder to read"
+    assert caught.value.found == f"'{os.strerror(errno.ELOOP)}'"
+
+
+def test_no_file_is_closed_while_it_is_waited_for(
+    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may have given its number to another file, which would be waited for instead."""
+    waiting, synced = threading.Event(), []
+
+    def fsync(descriptor: int) -> None:
+        waiting.set()
+        time.sleep(0.1)
+        synced.append(stat.S_ISREG(os.fstat(descriptor).st_mode))
+
+    @contextmanager
+    def interrupted(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
+        assert waiting.wait(10)
+        raise KeyboardInterrupt
+        yield print  # which makes it a generator
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(KeyboardInterrupt):
+        write(out, progress=interrupted)
+    assert synced == [True]
+    assert list(folder.iterdir()) == []
