@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import acting_first
+from faults import acting_first, failing
 from folders import FILES, OTHERS, content, refused, tree, unfinished, whole, write
 
 from converter.disk.checking import check_folder
 from converter.disk.folder_output import FolderOutput
 from converter.disk.leftovers import ASIDE, UNFINISHED
+from converter.disk.stopping import PLACED
 from ggcp_schema import FormatError
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -512,3 +513,19 @@ def test_no_file_is_closed_while_it_is_waited_for(
         write(out, progress=interrupted)
     assert synced == [True]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["placed", "neither kept nor moved back"])
+def test_who_stops_is_told_of_the_folder_that_is_there(
+    kept: bool, out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PLACED.clear()
+    if kept:
+        write(out)
+    else:
+        good = len(FILES) + 2  # with ggcp.json, and the new folder itself
+        monkeypatch.setattr(os, "fsync", failing(errno.EIO, good, os.fsync))
+        monkeypatch.setattr(os, "rename", failing(errno.EACCES, 1, os.rename))
+        assert "the new folder is there, whole" in refused(out)
+    assert content(out) == whole()
+    assert [str(out)] == PLACED

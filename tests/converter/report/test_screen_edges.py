@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from pathlib import Path
 
 import pytest
 from packed import Packed, checkpoint
+from vocabulary_files import SPECIAL, ggjt
 
 from converter import inspect
+from converter.report.advice import steps, summary
 from converter.report.json import as_json
 from converter.report.screen import as_screen
 from converter.report.vocabulary_advice import vocabulary_advice
@@ -82,3 +85,90 @@ def test_of_another_vocabulary_of_as_many_tokens_as_llama_s(tmp_path: Path) -> N
         "",
     )
     assert found.advice[0].startswith("Look for a file of yours with that many tokens: ")
+
+
+@pytest.mark.parametrize(
+    ("layers", "iterations", "cut", "words"),
+    [
+        (0, 3, 0, "A model of 10 parameters in 0 layers, after 3 iterations of training."),
+        (1, 1, 0, "A model of 66 parameters in 1 layer, after 1 iteration of training."),
+        (2, 0, 0, "A model of 122 parameters in 2 layers."),
+        (2, 0, 1, "A model of 122 parameters in 2 layers. The file is damaged."),
+        (2, 2, 1500, "A damaged file, of which only the beginning can be read."),
+    ],
+)
+def test_a_file_in_one_line(
+    layers: int, iterations: int, cut: int, words: str, tmp_path: Path
+) -> None:
+    """A layer of 2 dimensions, and 6 within, has 2 * 2 + 4 * 2 * 2 + 3 * 2 * 6 parameters."""
+    data = checkpoint(1, n_layer=layers).with_number("training.iteration_count", iterations)
+    (tmp_path / "chk.bin").write_bytes(data[: len(data) - cut])
+    assert summary(inspect(tmp_path / "chk.bin")) == words
+
+
+def test_a_vocabulary_with_a_name_for_nobody_s_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chk.bin").write_bytes(checkpoint(1, n_vocab=3).data)
+    (tmp_path / "a \x1b[1m.bin").write_bytes(ggjt(*SPECIAL))
+    monkeypatch.chdir(tmp_path)
+    step = steps(inspect("chk.bin"))[0]
+    assert step.purpose == r"Run the model (a \x1b[1m.bin has its 3 tokens)"
+    assert step.command == r"ggcp export chk.bin chk-model.gguf --vocab $'a \x1b[1m.bin'"
+
+
+def noted(data: bytes | bytearray, folder: Path) -> str:
+    (folder / "chk.bin").write_bytes(data)
+    return " ".join(as_json(inspect(folder / "chk.bin"))["notes"])
+
+
+SET_UP = "The optimizer was set up, but no iteration was computed yet."
+DIVERGED = "A loss is not a finite number: the training may have diverged."
+
+
+def test_notes_of_the_optimizer(tmp_path: Path) -> None:
+    made = checkpoint(1, past=3)
+    said = noted(made.data, tmp_path)
+    assert SET_UP not in said
+    assert DIVERGED not in said
+    assert SET_UP in noted(made.with_number("optimizer.just_initialized", 1), tmp_path)
+    for field in ("best_loss", "previous_loss", "past_loss_values.data"):
+        path = f"optimizer.state.{field}"
+        _, length = made.fields[path]
+        data = made.with_field(path, NAN * (length // 4))
+        assert DIVERGED in noted(data, tmp_path), field
+
+
+def test_a_whole_rotation_is_not_noted(tmp_path: Path) -> None:
+    """n_rot is 64 by default, or all of a smaller head."""
+    for head, rotated, words in (
+        (2, 2, ""),
+        (64, 64, ""),
+        (128, 64, "Only 64 of the 128 dimensions of a head rotate."),
+        (66, 66, "66 dimensions of each head rotate, not 64: the trainer's --rotmax."),
+    ):
+        data = checkpoint(1, n_embd=head, n_rot=rotated).data
+        said = noted(data, tmp_path)
+        assert words in said
+        assert ("dimensions of each head rotate" in said) == (rotated == 66)
+        assert ("dimensions of a head rotate" in said) == (head == 128)
+
+
+def test_a_damaged_file_dated_is_rescued_with_its_epsilon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chk.bin").write_bytes(checkpoint(n_layer=1).data[:-1])
+    os.utime(tmp_path / "chk.bin", (0, 1_688_983_200))  # 2023-07-10
+    monkeypatch.chdir(tmp_path)
+    [step] = steps(inspect("chk.bin"))
+    assert step.purpose.startswith("Rescue the model, all of which is there (VOCAB: ")
+    assert "2023-07-10" in step.purpose
+    assert step.command == "ggcp export chk.bin chk-model.gguf --vocab VOCAB --eps 1e-6 --rescue"
+
+
+def test_of_losses_nothing_is_said_where_none_are_left(tmp_path: Path) -> None:
+    made = checkpoint()
+    start, _ = made.fields["optimizer.just_initialized"]
+    said = "The losses are no mean losses"
+    assert said not in noted(made.data[:start], tmp_path)
+    assert said in noted(made.data, tmp_path)
