@@ -172,3 +172,43 @@ def test_of_losses_nothing_is_said_where_none_are_left(tmp_path: Path) -> None:
     said = "The losses are no mean losses"
     assert said not in noted(made.data[:start], tmp_path)
     assert said in noted(made.data, tmp_path)
+
+
+def test_an_order_that_does_not_matter_is_not_asked_for(tmp_path: Path) -> None:
+    """All moments are zero: they are so in any order."""
+    made = checkpoint()
+    asked = "The order of the parameters is not certain"
+    assert asked in noted(made.data, tmp_path)
+    for path, (_, length) in made.fields.items():
+        if path.endswith("_moments.data"):
+            changed(made, **{path: bytes(length)})
+    assert asked not in noted(made.data, tmp_path)
+
+
+def test_nan_and_infinite_values_are_told_apart(tmp_path: Path) -> None:
+    for value, held, other in (
+        (math.nan, "NaN", "infinite"),
+        (-math.inf, "infinite values", "NaN"),
+    ):
+        data = checkpoint(1).with_field("model.norm.data", struct.pack("<2f", 1, value))
+        (tmp_path / "chk.bin").write_bytes(data)
+        notes = " ".join(as_json(inspect(tmp_path / "chk.bin", stats=True))["notes"])
+        assert f"There are {held} in 1 tensors, model.norm first." in notes
+        assert f"There are {other}" not in notes
+
+
+@pytest.mark.parametrize(("counted", "line"), [(0, None), (5, "5.5, the best so far; ")])
+def test_the_loss_of_lbfgs_that_counted_nothing_itself(
+    counted: int, line: str | None, tmp_path: Path
+) -> None:
+    """Its own counter is 0 in the first iteration of a run, that of the optimizer goes on."""
+    made = checkpoint(1, "lbfgs")
+    changed(made, **{"optimizer.state.line_search_k": bytes(4)})
+    data = made.with_number("optimizer.iteration_count", counted)
+    (tmp_path / "chk.bin").write_bytes(data)
+    losses = [
+        text
+        for text in as_screen(inspect(tmp_path / "chk.bin")).split("\n")
+        if text.startswith("  loss ")
+    ]
+    assert [text.startswith(f"  loss        {line}") for text in losses] == [True] * bool(line)
