@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -260,3 +261,23 @@ def test_a_file_that_went_or_may_not_be_read_is_passed_over(
 
     monkeypatch.setattr(Source, "open", opened)
     assert found(tmp_path) == ["a.bin", "c.bin"]
+
+
+class _Entry:
+    """An entry of a folder that is no file."""
+
+    name = "vocab"
+
+    def is_file(self, *, follow_symlinks: bool) -> bool:
+        return follow_symlinks
+
+
+@pytest.mark.parametrize(("others", "names"), [(4095, ["z.bin"]), (4096, [])])
+def test_no_more_than_4096_names_are_looked_at(
+    others: int, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "z.bin").write_bytes(ggjt(*SPECIAL))
+    with os.scandir(tmp_path) as entries:
+        listed = [*[_Entry()] * others, *entries]
+    monkeypatch.setattr(os, "scandir", lambda _: nullcontext(iter(listed)))
+    assert found(tmp_path) == names
