@@ -76,4 +76,4 @@ def last_w3(source: Source, error: FormatError, sizes: Hyperparameters) -> tuple
         sizes.block_count - 1,
         100 * missing / count,
     )
-    return Array(shape, (there, zeros) if found else (zeros,)), missing
+    return Array(shape, (there, zeros)), missing

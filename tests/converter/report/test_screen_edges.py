@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from lora_bytes import BYTES as LORA
 from packed import Packed, checkpoint
 from vocabulary_files import SPECIAL, ggjt
 
@@ -44,9 +45,16 @@ def test_forty_lines_where_not_all_notes_have_room(
     )
     (tmp_path / "chk.bin").write_bytes(made.data)
     monkeypatch.chdir(tmp_path)
-    lines = as_screen(inspect("chk.bin", stats=True), width=80).split("\n")
+    report = inspect("chk.bin", stats=True)
+    lines = as_screen(report, width=80).split("\n")
     assert sum(-(-len(line) // 80) or 1 for line in lines) == 40
-    assert any(line.endswith("more with --all") for line in lines)
+    for width in (60, 80):
+        shown = [
+            line for line in as_screen(report, width=width).split("\n") if line.startswith("  - ")
+        ]
+        left = len(as_json(report)["notes"]) - len(shown[:-1])
+        assert left > (width == 60)
+        assert shown[-1] == f"  - {left} more with --all"
 
 
 def test_what_a_narrow_terminal_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +220,36 @@ def test_the_loss_of_lbfgs_that_counted_nothing_itself(
         if text.startswith("  loss ")
     ]
     assert [text.startswith(f"  loss        {line}") for text in losses] == [True] * bool(line)
+
+
+def test_one_rank_of_all_pairs(tmp_path: Path) -> None:
+    (tmp_path / "chk.bin").write_bytes(LORA)
+    assert "  ranks       1" in as_screen(inspect(tmp_path / "chk.bin")).split("\n")
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [(60, f"{'a' * 30}{'b' * 26}.bin"), (61, f"{'a' * 29}...{'b' * 25}.bin")],
+)
+def test_a_name_of_more_than_sixty_characters_is_cut(
+    length: int, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{'a' * 30}{'b' * (length - 34)}.bin"
+    (tmp_path / name).write_bytes(checkpoint(1).data)
+    monkeypatch.chdir(tmp_path)
+    assert f"  file        {shown}," in as_screen(inspect(name)).split("\n")[2]
+
+
+def test_an_adapter_has_no_counters(fixtures: Path) -> None:
+    for name in ("ggla_oct23_lora.bin", "ggla_1a5f0a30e_lora.bin"):
+        assert as_json(inspect(fixtures / name))["notes"] == []
+
+
+def test_who_read_everything_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "chk.bin").write_bytes(checkpoint().data)
+    said = "The order of the parameters is not certain; convert --resume-with "
+    for stats, then in (
+        (False, "reads everything to find it, and if need be asks for --order."),
+        (True, "asks for --order."),
+    ):
+        assert said + then in as_json(inspect(tmp_path / "chk.bin", stats=stats))["notes"]
