@@ -253,3 +253,19 @@ def test_who_read_everything_is_asked(tmp_path: Path) -> None:
         (True, "asks for --order."),
     ):
         assert said + then in as_json(inspect(tmp_path / "chk.bin", stats=stats))["notes"]
+
+
+def test_a_lora_in_one_line(tmp_path: Path) -> None:
+    """Its pairs are of 2 + 3, 2 + 1 and 2 + 3 elements."""
+    (tmp_path / "chk.bin").write_bytes(LORA)
+    assert summary(inspect(tmp_path / "chk.bin")) == (
+        "A LoRA of 13 parameters in 0 layers, after 10 iterations of training."
+    )
+
+
+def test_a_name_is_cut_as_it_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "\x1b" * 20 + ".bin"
+    (tmp_path / name).write_bytes(checkpoint(1).data)
+    monkeypatch.chdir(tmp_path)
+    shown = (r"\x1b" * 8)[:29] + "..." + (r"\x1b" * 7 + ".bin")[-29:]
+    assert as_screen(inspect(name)).split("\n")[2].startswith(f"  file        {shown}, ")
