@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.cli.parsing import did_you_mean, one_of, with_default_command
+from converter.cli.parsing import Parser, did_you_mean, one_of, with_default_command
 
 COMMANDS = ("convert", "export", "inspect", "verify")
 
@@ -76,3 +76,21 @@ def test_one_of_some_words() -> None:
         with pytest.raises(argparse.ArgumentTypeError) as caught:
             read(word)
         assert str(caught.value) == f"expected flash or plain, found {word!r}\n{advice}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a", "-x"], "no such option: -x; see ggcp x --help"),
+        (["a", "--x\x1b=1"], r"no such option: --x\x1b; see ggcp x --help"),
+        (["--hepl=1"], "no such option: --hepl; did you mean --help?"),
+        (["a\n", "b"], r"one name too many: a\n; put a name with spaces in quotes"),
+    ],
+)
+def test_words_that_are_left(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        Parser(prog="ggcp x").refuse_unknown(words)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"usage: ggcp x [-h]\nggcp x: error: {said}\n"

@@ -47,7 +47,7 @@ def test_what_is_no_checkpoint_is_cut_at_the_width() -> None:
     assert listing.other("a", "x" * 51) == "a" + " " * 28 + "x" * 51
     assert listing.other("a", "x" * 52) == "a" + " " * 28 + "x" * 48 + "..."
     assert listing.other("\x1b", "x") == r"\x1b" + " " * 25 + "x"
-    assert Listing(10).other("a", "xyz") == "a" + " " * 21 + "..."
+    assert Listing(10).other("a", "x" * 30) == "a" + " " * 21 + "..."
 
 
 def test_iterations_of_whichever_counter_is_ahead(tmp_path: Path) -> None:
@@ -57,3 +57,18 @@ def test_iterations_of_whichever_counter_is_ahead(tmp_path: Path) -> None:
         path = tmp_path / "a.bin"
         path.write_bytes(made.with_number("optimizer.iteration_count", optimized))
         assert Listing().report(inspect(path)).split()[-3] == shown
+
+
+def test_no_mark_without_a_loss(tmp_path: Path) -> None:
+    """Files of version 0 have sums; of one that computed nothing there is none."""
+    listing = Listing()
+    made = checkpoint()
+    path = tmp_path / "a.bin"
+    path.write_bytes(made.with_number("optimizer.iteration_count", 0))
+    assert listing.report(inspect(path)).split()[-2] == "-"
+    assert listing.footnotes() == ()
+    path.write_bytes(made.with_number("optimizer.iteration_count", 3))
+    assert listing.report(inspect(path)).split()[-2] == "5.75*"
+    assert listing.footnotes() == (
+        "* no mean loss: compare it with those of the same trainer only",
+    )

@@ -269,3 +269,14 @@ def test_a_name_is_cut_as_it_is_shown(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     shown = (r"\x1b" * 8)[:29] + "..." + (r"\x1b" * 7 + ".bin")[-29:]
     assert as_screen(inspect(name)).split("\n")[2].startswith(f"  file        {shown}, ")
+
+
+def test_what_is_lost_needs_neither_vocabulary_nor_epsilon(tmp_path: Path) -> None:
+    made = checkpoint(1, n_layer=1)
+    start, _ = made.fields["model.norm.data"]
+    (tmp_path / "chk.bin").write_bytes(made.data[:start])
+    text = as_screen(inspect(tmp_path / "chk.bin"))
+    assert text.startswith("Nothing can be made of this.")
+    assert "\n  model       1 layer, 2 embedding elements, 1 head" in text
+    assert "\n  vocabulary " not in text
+    assert "\n  epsilon " not in text
