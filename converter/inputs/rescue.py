@@ -7,7 +7,6 @@ from converter.progress import LOGGER
 from converter.snapshot import Hyperparameters
 from ggcp_schema import FormatError, Source, Span
 from ggcp_schema.checkpoint import ABORTED_SAVE, MOST_UNWRITTEN
-from ggcp_schema.language.source import BLOCK_BYTES
 from ggcp_schema.tensor import element_count
 
 _OFFER = "the model in front of it is whole, and --rescue exports it"
@@ -68,7 +67,7 @@ def last_w3(source: Source, error: FormatError, sizes: Hyperparameters) -> tuple
     count = element_count(shape)
     missing = count - found
     there = Span(source, start, 4 * found, (found,))
-    zeros = Computed(4 * missing, lambda: _zeros(4 * missing))
+    zeros = Computed(4 * missing, lambda: (bytes(4 * missing),))  # of MOST_UNWRITTEN at the most
     LOGGER.warning(
         "rescued: the last %d of %d values of layers.%d.feed_forward.w3.weight (%.3g %%) are "
         "missing and are zero; all other weights are whole",
@@ -77,9 +76,4 @@ def last_w3(source: Source, error: FormatError, sizes: Hyperparameters) -> tuple
         sizes.block_count - 1,
         100 * missing / count,
     )
-    return Array(shape, (there, zeros) if found else (zeros,)), missing
-
-
-def _zeros(count: int) -> list[bytes]:
-    blocks, rest = divmod(count, BLOCK_BYTES)
-    return [bytes(BLOCK_BYTES)] * blocks + [bytes(rest)] * bool(rest)
+    return Array(shape, (there, zeros)), missing

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import run
+from lora_bytes import BYTES as LORA
 
 
 def last_note(line: str, folder: Path) -> str:
@@ -110,4 +111,16 @@ def test_a_hostile_name_is_one_word_on_one_line(inputs: Path) -> None:
     assert done.stderr.splitlines()[-1] == (
         r"ggcp: Try it: llama-completion -m BASE.gguf --lora $'a\x0a\x1b[2J' "
         '-p "Once upon a time" -n 32'
+    )
+
+
+@pytest.mark.parametrize(("place", "option"), [(6, "w1"), (7, "w2"), (8, "w3")])
+def test_the_rank_of_one_matrix_that_was_renamed(place: int, option: str, tmp_path: Path) -> None:
+    """Any of the three needs its other name; the ranks are 12 numbers of 4 bytes from 0x2c on."""
+    data = bytearray(LORA)  # all ranks are 1, and no layer has pairs
+    data[0x2C + 4 * place] = 5
+    (tmp_path / "l.bin").write_bytes(data)
+    assert last_note("convert l.bin c.gguf", tmp_path) == (
+        "ggcp: Go on: finetune --model-base BASE.gguf --checkpoint-in c.gguf --train-data TEXT.txt "
+        f"--ctx 16 --lora-r 1 --rank-{option} 5 (w1, w2, w3 are ffn_gate, ffn_down, ffn_up in 2024)"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,50 @@ class TestWhereItIsMissing:
             found = json.loads(run("inspect", name, "--json", cwd=tmp_path).stdout)
             assert found["vocabulary"] == {"wanted_tokens": None, "found": []}
             assert not any("vocab" in step["command"] for step in found["next"])
+
+
+def test_links_leave_room_for_files(tmp_path: Path) -> None:
+    """Of so many files as are opened none is a link, whatever it promises."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "file").write_bytes(b"nothing")
+    for index in range(64):
+        (tmp_path / f"vocab{index}.bin").symlink_to(other / "file")
+    (tmp_path / "z.bin").write_bytes(ggjt(*SPECIAL))
+    assert found(tmp_path) == ["z.bin"]
+
+
+def test_a_file_that_went_or_may_not_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.bin", "b.bin", "c.bin"):
+        (tmp_path / name).write_bytes(ggjt(*SPECIAL))
+    good = Source.open
+
+    def opened(path: str) -> Source:
+        if path.endswith("b.bin"):
+            Path(path).unlink()
+        return good(path)
+
+    monkeypatch.setattr(Source, "open", opened)
+    assert found(tmp_path) == ["a.bin", "c.bin"]
+
+
+class _Entry:
+    """An entry of a folder that is no file."""
+
+    name = "vocab"
+
+    def is_file(self, *, follow_symlinks: bool) -> bool:
+        return follow_symlinks
+
+
+@pytest.mark.parametrize(("others", "names"), [(4095, ["z.bin"]), (4096, [])])
+def test_no_more_than_4096_names_are_looked_at(
+    others: int, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "z.bin").write_bytes(ggjt(*SPECIAL))
+    with os.scandir(tmp_path) as entries:
+        listed = [*[_Entry()] * others, *entries]
+    monkeypatch.setattr(os, "scandir", lambda _: nullcontext(iter(listed)))
+    assert found(tmp_path) == names
