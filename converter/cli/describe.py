@@ -95,7 +95,7 @@ def headline(comparison: Comparison) -> str:
     ]
     if not parts:
         return f"{words}: {weights}"
-    verb = "differs" if differing.total() == 1 else "differ"
+    verb = "differs" if sum(differing[subject] for subject, _, _ in _COUNTED) == 1 else "differ"
     return f"{words}: {weights}, {' and '.join(parts)} {verb}"
 
 

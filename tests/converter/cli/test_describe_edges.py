@@ -38,18 +38,17 @@ from ggcp_schema.gguf import ValueType
         ),
         (
             {Subject.WEIGHTS: 1, Subject.KEY: 1},
-            None,
+            "not made from this checkpoint, or changed since; give the right two, or make it again",
             False,
         ),
+        ({Subject.TYPE: 1, Subject.KEY: 1}, "weights of another type (1), 1 key differs", False),
     ],
 )
-def test_a_headline(differing: dict[Subject, int], words: str | None, identical: bool) -> None:
+def test_a_headline(differing: dict[Subject, int], words: str, identical: bool) -> None:
     found = Comparison(20, Counter(differing), ["line"])
     total = sum(differing.values())
     expected = f"different: {total} of 20 things: "
-    assert headline(found) == expected + (
-        words or "not made from this checkpoint, or changed since"
-    )
+    assert headline(found) == expected + words
     assert comparison_as_json(found) == {
         "same": False,
         "differences": ["line"],
