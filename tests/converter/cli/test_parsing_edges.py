@@ -26,7 +26,7 @@ COMMANDS = ("convert", "export", "inspect", "verify")
         ("--in a --out b", "convert --input a --output b"),
         ("--i=a --o=b", "convert --input=a --output=b"),
         ("--he", "convert --help"),
-        ("-", "convert -"),
+        ("-", "inspect -"),
         ("a.bin", "inspect a.bin"),
         ("x/a", "inspect x/a"),
         ("x\\a", "inspect x\\a"),

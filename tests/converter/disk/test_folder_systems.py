@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import stat
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -303,20 +301,6 @@ def test_what_systems_say_of_a_name_that_was_taken(
     assert [path.name for path in folder.iterdir()] == ["out"]
 
 
-def test_progress_of_hashing_is_in_bytes(out: Path) -> None:
-    seen: list[Any] = []
-
-    @contextmanager
-    def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
-        seen.append((what, total))
-        yield seen.append
-
-    write(out, progress=progress)
-    total = sum(map(len, FILES.values()))
-    assert seen[0] == ("Hashing", total)
-    assert sum(seen[1:]) == total
-
-
 def test_a_new_folder_that_went_when_it_could_not_be_opened(
     out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -489,30 +473,6 @@ def test_a_file_that_becomes_a_link_while_the_folder_is_checked(
         check_folder(out)
     assert caught.value.expected == "a folder to read"
     assert caught.value.found == f"'{os.strerror(errno.ELOOP)}'"
-
-
-def test_no_file_is_closed_while_it_is_waited_for(
-    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The system may have given its number to another file, which would be waited for instead."""
-    waiting, synced = threading.Event(), []
-
-    def fsync(descriptor: int) -> None:
-        waiting.set()
-        time.sleep(0.1)
-        synced.append(stat.S_ISREG(os.fstat(descriptor).st_mode))
-
-    @contextmanager
-    def interrupted(_what: str, _total: int) -> Iterator[Callable[[int], object]]:
-        assert waiting.wait(10)
-        raise KeyboardInterrupt
-        yield print  # which makes it a generator
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(KeyboardInterrupt):
-        write(out, progress=interrupted)
-    assert synced == [True]
-    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["placed", "neither kept nor moved back"])

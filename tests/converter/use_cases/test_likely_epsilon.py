@@ -87,7 +87,7 @@ def test_the_commands_of_inspect_have_it(dated: Path) -> None:
 def test_of_a_lora_the_warning_has_the_dates_of_finetune(dated: Path) -> None:
     line = "convert ggcl_v1_adam_1a5f0a30e.bin OUT --resume-with flash"
     assert run(*line.split(), cwd=dated).stderr.splitlines()[0] == (
-        "ggcp: the epsilon of the norms is not in the file; 1e-05 is assumed: trainers before "
+        "ggcp: the epsilon of the norms is not in the file; 1e-5 is assumed: trainers before "
         "2023-08-29 had 5e-6 (see --eps in ggcp convert --help); the file is dated 2023-08-18: "
         "probably --eps 5e-6"
     )
@@ -102,5 +102,5 @@ def test_nothing_is_guessed_where_the_file_says_it(dated: Path) -> None:
     assert found["likely_epsilon"] is None
     said = run("inspect", "OUT", cwd=dated).stdout.splitlines()
     assert [line.split() for line in said if "epsilon" in line] == [
-        ["epsilon", "2e-06,", "in", "this", "file"]
+        ["epsilon", "2e-6,", "in", "this", "file"]
     ]
