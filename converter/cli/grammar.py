@@ -79,6 +79,8 @@ def parser(only: str | None = None) -> Parser:
     def add(
         fill: Callable[[argparse.ArgumentParser], None], name: str, names: str, *words: str
     ) -> None:
+        if only in ALL_COMMANDS and only != name:
+            return
         description, *epilog = words
         command = commands.add_parser(
             name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from construct.expr import ExprMixin, Path
@@ -25,14 +26,15 @@ def compiled(expression: Any) -> Callable[[Any, Any], Any]:
     construct evaluates such an expression node by node; a compiled one costs a fifth.
     """
     if isinstance(expression, tuple):
-        source = "".join(f"{item!r}," for item in expression)
-        expression = f"({source})"
-    elif callable(expression) and not isinstance(expression, ExprMixin):
+        return _function(f"({''.join(f'{item!r},' for item in expression)})")
+    if callable(expression) and not isinstance(expression, ExprMixin):
         return lambda _value, this: expression(this)
-    else:
-        expression = repr(expression)
-    names = {"len_": len}
-    function: Callable[[Any, Any], Any] = eval(f"lambda value, this: {expression}", names)
+    return _function(repr(expression))
+
+
+@cache  # many tensors have the same shape
+def _function(source: str) -> Callable[[Any, Any], Any]:
+    function: Callable[[Any, Any], Any] = eval(f"lambda value, this: {source}", {"len_": len})
     return function
 
 
