@@ -87,6 +87,10 @@ class Plan:
         """Bytes of data of all tensors, without padding."""
         return sum(tensor.length for tensor in self.tensors)
 
+    def value(self, key: str) -> Any:
+        """Return the value of a key; None if it is not written."""
+        return next((item.value for item in self.metadata if item.key == key), None)
+
 
 @dataclass(frozen=True)
 class PlannedFile:

@@ -127,11 +127,10 @@ def export(
         output = writing.output(work.path, work.sources)
         written = carry_out(work.plan, work.sources, output, writing)
         warn_of_not_finite(work.plan, work.origin)
-        said = {item.key: item.value for item in work.plan.metadata}
         next_step = after_export(
             written.path,
-            adapter=said.get(Keys.General.TYPE) == GGUFType.ADAPTER,
-            context_length=said.get(CONTEXT_LENGTH),
+            adapter=work.plan.value(Keys.General.TYPE) == GGUFType.ADAPTER,
+            context_length=work.plan.value(CONTEXT_LENGTH),
         )
         return replace(written, next=next_step)
 
