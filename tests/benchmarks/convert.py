@@ -5,6 +5,7 @@
 - convert ÷ a loop of memmap and ``tofile``, as the historical converter wrote
 - verify, and convert with another order of the parameters, ÷ convert
 - inspect with statistics ÷ (a NumPy loop of least, largest, mean and zeros of the same numbers)
+- the same ÷ (that loop and a SHA-256 of the file), whose work it does, too
 - peak resident memory of conversion and statistics
 - parsing 9,003 and 36,003 tensors ÷ a bare ``struct`` loop, and how both grow
 - converting a small file ÷ ``import gguf, construct``; looking at it likewise, and ÷
@@ -107,13 +108,18 @@ def statistics(folder: Path, rounds: int) -> list[Figure]:
     tensors = json.loads(run(inspect).output)["tensors"]
     spans.write_text(json.dumps([[tensor["offset"], tensor["bytes"], 0] for tensor in tensors]))
     ours, loop = [*inspect, "--stats"], python(RIVALS, "loop", source, spans)
-    runs = in_turns({"inspect": ours, "loop": loop}, rounds)
+    digest = python(RIVALS, "digest", source)
+    runs = in_turns({"inspect": ours, "loop": loop, "digest": digest}, rounds)
     taken = seconds(runs["inspect"])
     size = source.stat().st_size
     source.unlink()
     return [
         Figure(f"inspect --stats, {size / 1e9:.1f} GB", taken, unit=" s"),
         Figure("÷ NumPy loop", taken / seconds(runs["loop"]), 2),
+        Figure(
+            "÷ (NumPy loop + SHA-256), as it does both",
+            taken / (seconds(runs["loop"]) + seconds(runs["digest"])),
+        ),
         Figure("peak resident memory", peak(runs["inspect"]), 64, " MiB"),
     ]
 

@@ -8,6 +8,7 @@
 ``python rivals.py cast SOURCE SPANS TARGET TYPE`` reads, casts once with NumPy and writes: the
 floor, as no type takes less (Q8_0 needs the largest number of each block besides).
 ``python rivals.py merge LORA BASE PAIRS TARGET`` adds the product of each pair to a whole matrix.
+``python rivals.py digest SOURCE`` computes its SHA-256 alone.
 ``python rivals.py hashed FOLDER TARGET`` copies files in the kernel, and hashes them meanwhile.
 
 SPANS is a JSON file with offset, length and offset in the target of each run; PAIRS one with offset
@@ -161,15 +162,16 @@ def merge(lora: str, base: str, pairs: str, target: str) -> None:
             (weights.reshape(len(b), -1) + b @ a.T).tofile(file)
 
 
+def digest(source: str | Path) -> None:
+    """Compute a SHA-256, and print nothing."""
+    sha256 = hashlib.sha256()
+    with Path(source).open("rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            sha256.update(block)
+
+
 def hashed(source: str, target: str) -> None:
     """Do the least that a folder with checksums takes."""
-
-    def digest(path: Path) -> None:
-        sha256 = hashlib.sha256()
-        with path.open("rb", buffering=0) as file:
-            while block := file.read(BLOCK_BYTES):
-                sha256.update(block)
-
     Path(target).mkdir()
     for path in Path(source).iterdir():
         hashing = threading.Thread(target=digest, args=(path,))
@@ -180,7 +182,7 @@ def hashed(source: str, target: str) -> None:
         hashing.join()
 
 
-RIVALS = (copy, memmap, parse, loop, quantize, cast, merge, hashed)
+RIVALS = (copy, memmap, parse, loop, quantize, cast, merge, digest, hashed)
 
 if __name__ == "__main__":
     {rival.__name__: rival for rival in RIVALS}[sys.argv[1]](*sys.argv[2:])
