@@ -187,7 +187,7 @@ class _Names:
 
 def _keys(names: _Names, count: int) -> dict[str, Value]:
     values: dict[str, Value] = {}
-    scope = Container(elements_before=0)
+    scope = Container(elements_before=0, _root=None)  # no cycle for each
     for index in range(count):
         offset = names.source.tell()
         try:
@@ -234,7 +234,7 @@ def _infos(names: _Names, count: int, alignment: int) -> dict[str, _Info]:
             found=str(count),
             hint=gguf.TOO_LARGE,
         )
-    source, scope = names.source, Container(alignment=alignment)
+    source, scope = names.source, Container(alignment=alignment, _root=None)
     infos: dict[str, _Info] = {}
     for index in range(count):
         offset = source.tell()

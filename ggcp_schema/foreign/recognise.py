@@ -128,7 +128,7 @@ def _gguf(stream: Any) -> Foreign:
     stream.seek(0)
     try:
         header = gguf.HEADER._parse(stream, Container(), "")
-        scope = Container(elements_before=0, alignment=1)
+        scope = Container(elements_before=0, alignment=1, _root=None)  # no cycle for each
         for _ in range(header.metadata_count):
             pair = gguf.KEY_VALUE._parse(stream, scope, "")
             if pair.type == gguf.ValueType.ARRAY:
