@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
 
-from construct import Container
 from gguf import Keys
 
 from converter.plan import Metadata
 from ggcp_schema import FormatError, Source, Span, gguf, printable
 from ggcp_schema.gguf import TensorType, ValueType
 from ggcp_schema.language.checks import shown
+from ggcp_schema.language.fields import outer_scope
 
 _MOST_CHARACTERS = 80
 
@@ -113,7 +113,7 @@ def read_gguf(
         FormatError: the file is no GGUF, is cut short or damaged.
     """
     with _told(source, other):
-        header = gguf.HEADER._parse(source, Container(), "")
+        header = gguf.HEADER._parse(source, outer_scope(), "")
     with _told(source, damaged):
         names = _Names(source)
         keys = _keys(names, header.metadata_count)
@@ -135,7 +135,7 @@ def read_keys(source: Source) -> dict[str, Value]:
         FormatError: the file is no GGUF, is cut short or damaged.
     """
     with _told(source, None):
-        header = gguf.HEADER._parse(source, Container(), "")
+        header = gguf.HEADER._parse(source, outer_scope(), "")
         return _keys(_Names(source), header.metadata_count)
 
 
@@ -187,7 +187,7 @@ class _Names:
 
 def _keys(names: _Names, count: int) -> dict[str, Value]:
     values: dict[str, Value] = {}
-    scope = Container(elements_before=0, _root=None)  # no cycle for each
+    scope = outer_scope(elements_before=0)
     for index in range(count):
         offset = names.source.tell()
         try:
@@ -234,7 +234,7 @@ def _infos(names: _Names, count: int, alignment: int) -> dict[str, _Info]:
             found=str(count),
             hint=gguf.TOO_LARGE,
         )
-    source, scope = names.source, Container(alignment=alignment, _root=None)
+    source, scope = names.source, outer_scope(alignment=alignment)
     infos: dict[str, _Info] = {}
     for index in range(count):
         offset = source.tell()

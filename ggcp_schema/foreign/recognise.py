@@ -7,10 +7,9 @@ import struct
 from collections.abc import Collection
 from typing import Any
 
-from construct import Container
-
 from ggcp_schema.foreign.kinds import Foreign, Kind
 from ggcp_schema.language.errors import FormatError
+from ggcp_schema.language.fields import outer_scope
 from ggcp_schema.magicless import is_magicless
 
 HEAD_BYTES = 512
@@ -127,8 +126,8 @@ def _gguf(stream: Any) -> Foreign:
     tensors: set[str] = set()
     stream.seek(0)
     try:
-        header = gguf.HEADER._parse(stream, Container(), "")
-        scope = Container(elements_before=0, alignment=1, _root=None)  # no cycle for each
+        header = gguf.HEADER._parse(stream, outer_scope(), "")
+        scope = outer_scope(elements_before=0, alignment=1)
         for _ in range(header.metadata_count):
             pair = gguf.KEY_VALUE._parse(stream, scope, "")
             if pair.type == gguf.ValueType.ARRAY:

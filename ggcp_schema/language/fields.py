@@ -191,6 +191,15 @@ def require_value(item: Any, offset: int) -> None:
         )
 
 
+def outer_scope(**members: Any) -> Container:
+    """Return the scope outside structs that are parsed one by one, with ``members`` in it.
+
+    Without the ``_root`` in it each of them would be its own: a cycle, which only the collector
+    frees, so that many of them would take twice the memory.
+    """
+    return Container(members, _root=None)
+
+
 class Struct(Described, ConstructStruct):  # type: ignore[misc]
     """construct's Struct, whose errors carry the path and the byte offset of the field.
 
