@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from abc import ABC, abstractmethod
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from converter.disk.folder import Folder
+from converter.disk.identity import status_of
 from converter.disk.leftovers import lock_to_read, remove_leftovers, temporary_name
 from converter.disk.stopping import UNDISCARDED, uninterrupted
 from converter.errors import ConversionError
@@ -54,12 +54,11 @@ class AtomicOutput(ABC):
         self._temporary = ""
         self._inputs: list[os.stat_result] = []
         for each in inputs:
-            with contextlib.suppress(OSError, ValueError):  # one that is not there, or in memory
+            status = status_of(each)
+            if status is not None:
+                self._inputs.append(status)
                 if isinstance(each, Source):
-                    self._inputs.append(os.fstat(each.fileno()))
                     lock_to_read(each)
-                else:
-                    self._inputs.append(os.stat(each))  # noqa: PTH116 - names stay as given
         self._refuse()
 
     @abstractmethod

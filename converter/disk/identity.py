@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ggcp_schema import Source, Span
@@ -40,12 +40,7 @@ class Digest:
     def __enter__(self) -> Digest:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -98,6 +93,15 @@ def sha256_of(source: Source, progress: Callable[[int], object]) -> str:
             digest.update(block)
             progress(len(block))
         return digest.hexdigest()
+
+
+def status_of(file: str | os.PathLike[str] | Source) -> os.stat_result | None:
+    """Return what tells a file from others; None if it is not there, or in memory."""
+    with contextlib.suppress(OSError, ValueError):
+        if isinstance(file, Source):
+            return os.fstat(file.fileno())
+        return os.stat(file)  # noqa: PTH116 - names stay as given
+    return None
 
 
 def modified(source: Source) -> datetime | None:

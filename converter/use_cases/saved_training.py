@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
+from converter.disk.identity import status_of
 from converter.errors import ConversionError
 from converter.gguf_io.keys import GGCP_VERSION
 from ggcp_schema import FormatError, Source
@@ -34,7 +34,9 @@ def refuse_to_replace_it(
         return
     found = None
     with contextlib.suppress(FormatError, OSError), Source.open(path) as source:
-        if not any(_is_same(source, each) for each in inputs):
+        status = os.fstat(source.fileno())
+        others = filter(None, map(status_of, inputs))
+        if not any(os.path.samestat(status, other) for other in others):
             found = _saved_by_a_trainer(source)
     if found is not None:
         raise ConversionError(
@@ -44,11 +46,6 @@ def refuse_to_replace_it(
             hint="what a trainer saved is not replaced, not with --force either; name the "
             "checkpoint to read first, and a new file to write second",
         )
-
-
-def _is_same(source: Source, other: str | os.PathLike[str] | Source) -> bool:
-    status = os.fstat(other.fileno()) if isinstance(other, Source) else Path(other).stat()
-    return os.path.samestat(os.fstat(source.fileno()), status)
 
 
 def _saved_by_a_trainer(source: Source) -> Foreign | None:
