@@ -76,6 +76,8 @@ def parser(only: str | None = None) -> Parser:
         dest="command", prog="ggcp", metavar="COMMAND", parser_class=Parser, help=SUPPRESS
     )
 
+    root.commands = commands.choices
+
     def add(
         fill: Callable[[argparse.ArgumentParser], None], name: str, names: str, *words: str
     ) -> None:
@@ -339,9 +341,5 @@ def _verify(command: argparse.ArgumentParser) -> None:
 
 def commands_with(option: str) -> list[str]:
     """Return which of the commands have an option."""
-    grammars = {name: Parser() for name in COMMANDS}
-    for grammar, fill in zip(
-        grammars.values(), (_inspect, _export, _convert, _verify), strict=True
-    ):
-        fill(grammar)
-    return [name for name, grammar in grammars.items() if option in grammar.options()]
+    grammars = parser().commands
+    return [name for name in COMMANDS if option in grammars[name].options()]

@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from converter.cli.notices import complain
@@ -129,6 +130,13 @@ class _Layout(argparse.HelpFormatter):
         return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
+def _who_has_it(commands: Sequence[str]) -> str:
+    if not commands:
+        return ""
+    *others, last = commands
+    return f"ggcp {', '.join(others)} and {last} have it" if others else f"ggcp {last} has it"
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that takes names before, after and between options: IN --eps 1e-6 OUT.
 
@@ -136,6 +144,7 @@ class Parser(argparse.ArgumentParser):
     abbreviated: a new one must not change what an old command line means.
     """
 
+    commands: Mapping[str, Parser] = MappingProxyType({})
     _within = False
     _words: Sequence[str] = ()
 
@@ -206,12 +215,8 @@ class Parser(argparse.ArgumentParser):
         first = next((word for word in words if word.startswith("-")), words[0])
         name = first.partition("=")[0]
         if name.startswith("-"):
-            *firsts, last = owners(name) or ("",)
-            known = (
-                f"ggcp {', '.join(firsts)} and {last} have it" if firsts else f"ggcp {last} has it"
-            )
-            others = known if last else ""
-            self.error(f"no such option: {name}", others or did_you_mean(name, self.options()))
+            hint = _who_has_it(owners(name)) or did_you_mean(name, self.options())
+            self.error(f"no such option: {name}", hint)
         self.error(f"one name too many: {first}", "put a name with spaces in quotes")
 
 
