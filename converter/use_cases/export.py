@@ -86,18 +86,14 @@ def prepared(source: Name, path: Name, options: ExportOptions) -> Iterator[Prepa
         if options.base is not None:
             require_lora(opened, source)
             require_outtype(source, options, "a merged model", tuple(OUTTYPES))
-            snapshot = opened.model(rescue=options.rescue)
-            _warn_of_shared_heads(snapshot)
-            _warn_of_layers(snapshot)
+            snapshot = _lora(opened, options)
             base = stack.enter_context(Source.open(options.base))
             plan = merge_plan(snapshot, read_base(base), outtype=options.outtype)
             yield _of_a_lora(plan, (opened.source, base), path)
         elif opened.lora:
             refuse_options_of_a_model(source, options, merge=False)
             require_outtype(source, options, "an adapter", ADAPTER_OUTTYPES)
-            snapshot = opened.model(rescue=options.rescue)
-            _warn_of_shared_heads(snapshot)
-            _warn_of_layers(snapshot)
+            snapshot = _lora(opened, options)
             plan = adapter_plan(snapshot, outtype=options.outtype or "f32")
             warn_of_norms(snapshot)
             yield _of_a_lora(plan, (opened.source,), path)
@@ -165,6 +161,13 @@ def require_lora(opened: Opened, source: Name) -> None:
             found="a whole model",
             hint="leave --merge out, or give the LoRA first and its base model after --merge",
         )
+
+
+def _lora(opened: Opened, options: ExportOptions) -> Snapshot:
+    snapshot = opened.model(rescue=options.rescue)
+    _warn_of_shared_heads(snapshot)
+    _warn_of_layers(snapshot)
+    return snapshot
 
 
 def _warn_of_shared_heads(snapshot: Snapshot) -> None:
