@@ -8,6 +8,7 @@ examples/finetune, 44c117f41 (2023-08-28) to July 2024.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, TypeVar
 
 from gguf import GGUFType, Keys
@@ -74,7 +75,7 @@ class TrainerGguf(Opened):
         self.error: FormatError | None = self._gguf.error
         self._read: Snapshot | None = None
         try:
-            self._read = self._mapped()
+            self._read = self._mapped
             self._require_end()
         except FormatError as error:
             error.file = source.label
@@ -103,7 +104,7 @@ class TrainerGguf(Opened):
         return self._read
 
     def _snapshot(self) -> Snapshot:
-        return self._read or self._mapped()
+        return self._mapped
 
     def _require_end(self) -> None:
         """Make sure that nothing follows the data but their padding."""
@@ -119,6 +120,7 @@ class TrainerGguf(Opened):
                 hint="something was appended, or the file is damaged; look for another copy",
             )
 
+    @cached_property
     def _mapped(self) -> Snapshot:
         gguf = self._gguf
         architecture = gguf.value(Keys.General.ARCHITECTURE)
