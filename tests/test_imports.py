@@ -26,7 +26,8 @@ ggcp_schema.synthetic
 ggcp_schema.document
 ggcp_schema
 converter.assumptions
-converter.roles converter.version converter.errors converter.progress converter.parts
+converter.roles converter.version converter.threads
+converter.errors converter.progress converter.parts
 converter.shell
 converter.plan converter.llama_tokenizer
 converter.snapshot converter.facts

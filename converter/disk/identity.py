@@ -5,74 +5,95 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
+from converter.threads import Behind, in_order
 from ggcp_schema import Source, Span
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-_LARGE_BYTES = 1 << 16
-"""From here on a block is worth giving it to a thread."""
-
-_MOST_WAITING = 3
-"""Blocks that are held because they are not hashed yet, beside the one that is being hashed."""
+from ggcp_schema.language.source import BLOCK_BYTES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-class Digest:
-    """The SHA-256 (FIPS 180-4) of blocks, computed while who gives them goes on with his work.
-
-    In a ``with`` statement. Large blocks are hashed in a thread; where the system gives none, and
-    where nothing would be gained, by the caller's.
-    """
+class Digest(Behind):
+    """The SHA-256 (FIPS 180-4) of blocks, computed while who gives them goes on."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256(usedforsecurity=False)
-        self._waiting: deque[Future[None]] = deque()
-        self._pool: ThreadPoolExecutor | None = None
-        self._threads = True
-
-    def __enter__(self) -> Digest:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def update(self, block: bytes) -> None:
-        """Add a block, which must not change any more."""
-        if self._threads and (self._waiting or len(block) >= _LARGE_BYTES):
-            try:
-                self._waiting.append(self._submitted(block))
-            except RuntimeError:  # can't start new thread
-                self._threads = False
-            else:
-                self._wait(_MOST_WAITING)
-                return
-        self._wait(0)
-        self._sha256.update(block)
+        super().__init__(self._sha256.update)
 
     def hexdigest(self) -> str:
         """Return 64 hexadecimal digits, as ``sha256sum`` prints them."""
-        self._wait(0)
+        self.wait()
         return self._sha256.hexdigest()
 
-    def _submitted(self, block: bytes) -> Future[None]:
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor  # not where all is small
 
-            self._pool = ThreadPoolExecutor(1)
-        return self._pool.submit(self._sha256.update, block)
+class Reading:
+    """A file that is read once: spans of it for who wants them, and all of it for its SHA-256.
 
-    def _wait(self, most: int) -> None:
-        """Wait until at most so many blocks are not hashed."""
-        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
-            self._waiting.popleft().result()
+    In a ``with`` statement.
+
+    Args:
+        source: the file.
+        progress: called with the number of bytes after each block.
+        hashed: whether the SHA-256 is wanted, and so what is between the spans read, too.
+    """
+
+    def __init__(
+        self, source: Source, progress: Callable[[int], object], *, hashed: bool = True
+    ) -> None:
+        self._source = source
+        self._progress = progress
+        self._digest = Digest() if hashed else None
+        self._place = 0
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._digest is not None:
+            self._digest.stop()
+
+    def blocks(self, span: Span) -> Iterator[bytes]:
+        """Yield the bytes of a span, in blocks; that comes behind the last, or is read again.
+
+        Raises:
+            FormatError: the file cannot be read.
+        """
+        if span.offset < self._place:
+            yield from span.blocks()
+            return
+        if self._digest is not None:
+            self._skim(span.offset)
+        self._place = span.offset
+        yield from self._up_to(span.offset + span.length)
+
+    def sha256(self) -> str | None:
+        """Read what is left, and return 64 hexadecimal digits; None if they are not wanted.
+
+        Raises:
+            FormatError: the file cannot be read.
+        """
+        if self._digest is None:
+            return None
+        self._skim(self._source.size)
+        return self._digest.hexdigest()
+
+    def _skim(self, end: int) -> None:
+        for _ in self._up_to(end):
+            pass
+
+    def _up_to(self, end: int) -> Iterator[bytes]:
+        def read(offset: int) -> bytes:
+            return self._source.read_at(offset, min(BLOCK_BYTES, end - offset))
+
+        # One thread: some sources have one place that they read from.
+        for block in in_order(read, range(self._place, end, BLOCK_BYTES), 1):
+            if self._digest is not None:
+                self._digest.give(block)
+            self._place += len(block)
+            self._progress(len(block))
+            yield block
 
 
 def sha256_of(source: Source, progress: Callable[[int], object]) -> str:
@@ -90,7 +111,7 @@ def sha256_of(source: Source, progress: Callable[[int], object]) -> str:
     """
     with Digest() as digest:
         for block in Span(source, 0, source.size, ()).blocks():
-            digest.update(block)
+            digest.give(block)
             progress(len(block))
         return digest.hexdigest()
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from io import BufferedWriter, FileIO
@@ -15,6 +16,7 @@ from converter.disk.folder import Folder, retried
 from converter.disk.identity import Digest
 from converter.disk.refusals import NO_FSYNC, explained
 from converter.errors import ConversionError
+from converter.threads import Behind
 from ggcp_schema import Source
 
 try:
@@ -165,6 +167,8 @@ class NewFile:
 class HashedFile(NewFile):
     """A new file that is written in one go, from its first byte to its last, and hashed meanwhile.
 
+    Who makes the blocks, the hash and the disk each work in a thread of their own.
+
     Attributes:
         size: bytes of it.
 
@@ -177,6 +181,8 @@ class HashedFile(NewFile):
         super().__init__(path)
         self.size = size
         self._sha256: str | None = None
+        self._written = 0
+        self._using = threading.Lock()
 
     @property
     def sha256(self) -> str:
@@ -202,16 +208,27 @@ class HashedFile(NewFile):
             ConversionError: it cannot be written.
             RuntimeError: the blocks are not as many bytes as was said; that is a defect.
         """
-        offset = 0
-        with Digest() as digest:
+        with Digest() as digest, Behind(self._append) as writing:
             for block in blocks:
-                digest.update(block)
+                digest.give(block)
                 with self.writing():
-                    offset += write_at(self.descriptor, block, offset)
+                    writing.give(block)
                 progress(len(block))
-            if offset != self.size:
-                raise RuntimeError(f"{self.path}: {offset} bytes, not {self.size}")
+            with self.writing():
+                writing.wait()
+            if self._written != self.size:
+                raise RuntimeError(f"{self.path}: {self._written} bytes, not {self.size}")
             self._sha256 = digest.hexdigest()
+
+    def _append(self, block: bytes) -> None:
+        with self._using:
+            if self.descriptor >= 0:
+                self._written += write_at(self.descriptor, block, self._written)
+
+    def close(self) -> None:
+        """Close it, once no thread is writing to it: its number may be another file's by then."""
+        with self._using:
+            super().close()
 
 
 def set_mode(descriptor: int, new: int, replaced: os.stat_result | None) -> None:

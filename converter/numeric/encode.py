@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from gguf import LlamaFileType
 
-from converter.numeric.in_order import in_order
 from converter.numeric.rounding import LARGEST, quantized, rounded, widened
 from converter.parts import Computed, Part
 from converter.plan import PlannedTensor
+from converter.threads import in_order
 from ggcp_schema import Span
 from ggcp_schema.gguf import TensorType
 from ggcp_schema.language.source import BLOCK_BYTES

@@ -1,29 +1,23 @@
-"""Measures the elements of a tensor: in one pass, in blocks, on several cores.
+"""Measures the elements of a tensor in one pass, in blocks of bounded size.
 
-All that is a sum is summed within a block, and the blocks' sums in the order of the file, so that
-not a bit of a result depends on how many threads there are, or on which is faster.
+In the caller's thread alone: what counts (``numpy.bincount``) does not let other threads work for
+half of its time, so that two take as long as one. A second core has the SHA-256 to compute.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.numeric.in_order import in_order
-from ggcp_schema import Span
+from converter.numeric.spread import F64Array, Spread, spread_of
 
 F32Array = npt.NDArray[np.float32]
-F64Array = npt.NDArray[np.float64]
-Places = npt.NDArray[np.uint16]
 Counts = npt.NDArray[np.intp]
-_Counting = Callable[[F32Array, F64Array, Places], Counts]
-"""Counts the elements in each bin; the other arrays are as long, to compute in."""
 
 _FINE_BINS = 1920  # so fine that it cannot be seen where the first and last of them are not full
 _FEWEST_BINS, _MOST_BINS = 24, 48
@@ -78,37 +72,50 @@ class Statistics:
     histogram: Histogram | None
 
 
-def measure(span: Span, *, magnitudes: bool, progress: Callable[[int], object]) -> Statistics:
-    """Read a tensor once, in blocks, and return its statistics.
+def measure(blocks: Iterable[bytes], *, magnitudes: bool) -> Statistics:
+    """Return the statistics of a tensor.
 
     Args:
-        span: the tensor's data.
+        blocks: its data, in blocks of whole elements.
         magnitudes: whether the histogram is of magnitudes, for values of many orders of magnitude
             such as gradients and moments; otherwise of the values.
-        progress: called with the number of bytes after each block.
-
-    Raises:
-        FormatError: the file cannot be read.
     """
-    kind: type[_Magnitudes | _Linear] = _Magnitudes if magnitudes else _Linear
-    bins, moments = kind(), _Moments()
+    bins: _Magnitudes | _Linear = _Magnitudes() if magnitudes else _Linear()
+    spread, minimum, maximum = Spread(), math.inf, -math.inf
     zeros = nan = infinities = 0
-    for found in in_order(_measured, _blocks(span, kind())):
-        zeros += found.zeros
-        nan += found.nan
-        infinities += found.infinities
-        if found.moments.count:
-            moments += found.moments
-            bins.add(found)
-        progress(found.length)
-    if not moments.count:
+    room = np.empty(0)  # one array for all blocks: fresh memory would cost as much as the rest
+    for block in blocks:
+        values: F32Array = np.frombuffer(block, "<f4")
+        with np.errstate(invalid="ignore"):
+            low, high = float(values.min()), float(values.max())
+        if not -math.inf < low <= high < math.inf:  # no comparison with NaN is true
+            size, not_numbers = values.size, int(np.count_nonzero(np.isnan(values)))
+            values = values[np.isfinite(values)]
+            nan += not_numbers
+            infinities += size - values.size - not_numbers
+            if not values.size:
+                continue
+            low, high = float(values.min()), float(values.max())
+        minimum, maximum = min(minimum, low), max(maximum, high)
+        if room.size < values.size:
+            room = np.empty(values.size)
+        wide = room[: values.size]
+        of_block = 0
+        if low <= 0 <= high:
+            is_zero = np.equal(values, 0, out=wide.view(np.bool_)[: values.size])
+            of_block = int(np.count_nonzero(is_zero))
+        zeros += of_block
+        np.copyto(wide, values)
+        spread += spread_of(wide)
+        bins.add(_Block(values, wide, low, high, of_block))
+    if not spread.count:
         return Statistics(None, None, None, None, None, zeros, nan, infinities, None)
     return Statistics(
-        moments.minimum,
-        moments.maximum,
-        moments.mean,
-        math.sqrt(moments.squares / moments.count),
-        math.sqrt(moments.squares + moments.count * moments.mean**2),
+        minimum,
+        maximum,
+        spread.mean,
+        math.sqrt(spread.squares / spread.count),
+        math.sqrt(spread.squares + spread.count * spread.mean**2),
         zeros,
         nan,
         infinities,
@@ -117,91 +124,21 @@ def measure(span: Span, *, magnitudes: bool, progress: Callable[[int], object]) 
 
 
 class _Block(NamedTuple):
-    """A block as soon as it is read.
+    """The finite elements of a block, of which there are some.
 
     Attributes:
-        length: bytes read.
-        values: the elements that are finite; the extremes are theirs.
-        nan: elements that are not a number.
+        values: as they are stored.
+        wide: an array as long, to compute in.
         minimum: the smallest.
         maximum: the largest.
-        counting: how to count the values in bins that reach over this block and those before.
+        zeros: how many are zero.
     """
 
-    length: int
     values: F32Array
-    nan: int
+    wide: F64Array
     minimum: float
     maximum: float
-    counting: _Counting
-
-
-def _blocks(span: Span, bins: _Magnitudes | _Linear) -> Iterator[_Block]:
-    for data in span.blocks():
-        values: F32Array = np.frombuffer(data, "<f4")
-        nan = 0
-        with np.errstate(invalid="ignore"):
-            low, high = float(values.min()), float(values.max())
-            if not -math.inf < low <= high < math.inf:  # no comparison with NaN is true
-                nan = int(np.count_nonzero(np.isnan(values)))
-                values = values[np.isfinite(values)]
-                low = float(values.min(initial=math.inf))
-                high = float(values.max(initial=-math.inf))
-        yield _Block(len(data), values, nan, low, high, bins.counting(low, high))
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Count, extremes, mean and sum of squared deviations of some elements."""
-
-    count: int = 0
-    minimum: float = math.inf
-    maximum: float = -math.inf
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def __add__(self, other: _Moments) -> _Moments:
-        """Return those of these elements and some more, by Chan's formula.
-
-        It takes no difference of two large sums.
-        """
-        apart = other.mean - self.mean
-        count = self.count + other.count
-        return _Moments(
-            count,
-            min(self.minimum, other.minimum),
-            max(self.maximum, other.maximum),
-            self.mean + apart * other.count / count,
-            self.squares + (other.squares + apart**2 * self.count * other.count / count),
-        )
-
-
-class _Found(NamedTuple):
-    """What is known of a block in the end; ``counts`` are those of the bins."""
-
-    length: int
-    nan: int
-    infinities: int
     zeros: int
-    moments: _Moments
-    counts: Counts
-
-
-def _measured(block: _Block) -> _Found:
-    values, size = block.values, block.values.size
-    # Two arrays to compute in, for all steps: fresh memory for each would cost as much as these.
-    wide, places = np.empty(size, np.float64), np.empty(size, np.uint16)
-    zeros = int(np.count_nonzero(np.equal(values, 0, out=places.view(np.bool_)[:size])))
-    counts = block.counting(values, wide, places)
-    np.copyto(wide, values)
-    mean = float(wide.sum()) / max(size, 1)
-    np.subtract(wide, mean, out=wide)
-    # Summing in pairs is also more exact than the dot product of the linear algebra library, whose
-    # threads wait for each other.
-    squares = float(np.square(wide, out=wide).sum())
-    moments = _Moments(size, block.minimum, block.maximum, mean, squares)
-    infinities = block.length // 4 - size - block.nan
-    return _Found(block.length, block.nan, infinities, zeros, moments, counts)
 
 
 class _Linear:
@@ -212,16 +149,18 @@ class _Linear:
         self._low = 0.0
         self._width = 0.0
 
-    def counting(self, low: float, high: float) -> _Counting:
-        """Return how to count a block between these extremes, in bins that grew with all so far."""
-        if low <= high:
-            self._reach(low, high)
-        return partial(_count_equal_bins, self._low, self._width)
-
-    def add(self, found: _Found) -> None:
-        """Add the counts of a block, whose bins are those that these grow to here."""
-        self._reach(found.moments.minimum, found.moments.maximum)
-        self._counts += found.counts
+    def add(self, block: _Block) -> None:
+        """Count a block, in bins that grow until they hold all of it."""
+        self._reach(block.minimum, block.maximum)
+        wide = block.wide
+        np.copyto(wide, block.values)
+        np.subtract(wide, self._low, out=wide)
+        np.divide(wide, self._width, out=wide)
+        places = wide.view(np.intp)[: wide.size]
+        np.copyto(places, wide, casting="unsafe")
+        counts = np.bincount(places, minlength=_FINE_BINS + 1)
+        counts[_FINE_BINS - 1] += counts[_FINE_BINS]  # by rounding up
+        self._counts += counts[:_FINE_BINS]
 
     def _reach(self, low: float, high: float) -> None:
         if not self._width:
@@ -263,31 +202,21 @@ def _whole_groups(used: int) -> tuple[int, int]:
     return together, -used % together // 2
 
 
-def _count_equal_bins(
-    low: float, width: float, values: F32Array, wide: F64Array, places: Places
-) -> Counts:
-    np.subtract(values, low, out=wide, dtype=np.float64)
-    np.divide(wide, width, out=wide)
-    np.copyto(places, wide, casting="unsafe")
-    counts = np.bincount(places, minlength=_FINE_BINS + 1)
-    counts[_FINE_BINS - 1] += counts[_FINE_BINS]  # by rounding up
-    return counts[:_FINE_BINS]
-
-
 class _Magnitudes:
     """One bin for each power of two, by the exponent as float32 stores it."""
 
     def __init__(self) -> None:
         self._counts: Counts = np.zeros(256, np.intp)
 
-    def counting(self, low: float, high: float) -> _Counting:
-        """Return how to count a block: each exponent has its bin, whatever the extremes."""
-        return _count_exponents
-
-    def add(self, found: _Found) -> None:
-        """Add the counts of a block, but for the zeros, which share a bin with small numbers."""
-        self._counts += found.counts
-        self._counts[0] -= found.zeros
+    def add(self, block: _Block) -> None:
+        """Count a block, but for its zeros, which share a bin with small numbers."""
+        size = block.values.size
+        bits = block.wide.view(np.uint32)[:size]
+        exponents = block.wide.view(np.uint8)[4 * size : 5 * size]
+        np.right_shift(block.values.view("<u4"), 23, out=bits)
+        np.copyto(exponents, bits, casting="unsafe")  # without the sign, which is the ninth bit
+        self._counts += _counted(exponents, block.wide)
+        self._counts[0] -= block.zeros
 
     def histogram(self) -> Histogram | None:
         used = np.flatnonzero(self._counts)
@@ -299,23 +228,21 @@ class _Magnitudes:
         return Histogram("magnitude", first - _EXPONENT_BIAS, 1.0, counts)
 
 
-def _count_exponents(values: F32Array, wide: F64Array, places: Places) -> Counts:
-    bits = wide.view(np.uint32)[: values.size]
-    np.right_shift(values.view("<u4"), 23, out=bits)
-    exponents = places.view(np.uint8)[: values.size]
-    np.copyto(exponents, bits, casting="unsafe")  # without the sign, which is the ninth bit
-    return _counted(exponents)
-
-
-def _counted(places: npt.NDArray[np.uint8]) -> Counts:
+def _counted(exponents: npt.NDArray[np.uint8], wide: F64Array) -> Counts:
     """Return how often each byte occurs.
 
     Where there are many, neighbours are counted in pairs: half as many steps, and seldom one that
     waits for the last to add to the same count.
+
+    Args:
+        exponents: the bytes, which may be the second half of ``wide``.
+        wide: an array to compute in.
     """
-    paired = places.size // 2 * 2 if places.size >= 1 << 16 else 0
-    counts = np.bincount(places[paired:], minlength=256)
+    paired = exponents.size // 2 * 2 if exponents.size >= 1 << 16 else 0
+    counts = np.bincount(exponents[paired:], minlength=256)
     if paired:
-        pairs = np.bincount(places[:paired].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+        places = wide.view(np.intp)[: paired // 2]
+        np.copyto(places, exponents[:paired].view(np.uint16))
+        pairs = np.bincount(places, minlength=1 << 16).reshape(256, 256)
         counts += pairs.sum(axis=0) + pairs.sum(axis=1)
     return counts

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from converter.disk.identity import Reading
 from converter.disk.identity import modified as modified_at
-from converter.disk.identity import sha256_of
 from converter.facts import Facts
 from converter.inputs import open_checkpoint
 from converter.progress import Progress, silent
@@ -15,6 +16,10 @@ from converter.report.verdict import Verdict, verdict
 from converter.resume.detect import find_order
 from converter.use_cases.epsilon import likely_epsilon_of
 from converter.vocabulary.beside import vocabularies_beside
+from ggcp_schema import Source
+
+if TYPE_CHECKING:
+    from converter.numeric.statistics import Statistics
 
 MOST_UNREAD = 4 << 30
 """How many bytes that belong to nothing are read for a checksum: a hole may be of any size."""
@@ -50,38 +55,45 @@ def inspect(
     """
     with open_checkpoint(path) as opened:
         facts = opened.facts()
-        measured = {}
-        if stats:
-            from converter.numeric.statistics import measure  # which a look at the file spares
-
-            with progress("Measuring", sum(tensor.length for tensor in facts.tensors)) as count:
-                for tensor in (t for t in facts.tensors if t.is_f32):
-                    many = tensor.path.rpartition(".")[2] in MANY_MAGNITUDES
-                    measured[tensor.path] = measure(tensor.data, magnitudes=many, progress=count)
+        hashed = identify and _unread(facts) <= MOST_UNREAD
+        statistics, sha256 = _read(opened.source, facts, stats, hashed, progress)
         snapshot = opened.partial_snapshot()
         order = None
         if snapshot is not None and snapshot.optimizer is not None:
             order = find_order(snapshot, thorough=stats)
-        sha256 = modified = None
-        if identify:
-            modified = modified_at(opened.source)
-            if _unread(facts) <= MOST_UNREAD:
-                with progress("Computing the SHA-256", opened.source.size) as count:
-                    sha256 = sha256_of(opened.source, count)
         opened.source.check_unchanged()
         report = Report(
             **vars(facts),
             order=order,
             thorough=stats,
-            statistics=measured,
+            statistics=statistics,
             sha256=sha256,
-            modified=modified,
+            modified=modified_at(opened.source) if identify else None,
             vocabularies=(),
             likely_epsilon=likely_epsilon_of(snapshot) if snapshot is not None else None,
         )
         if not beside or report.wanted_tokens is None or verdict(report) is Verdict.LOST:
             return report
         return replace(report, vocabularies=vocabularies_beside(path, report.wanted_tokens))
+
+
+def _read(
+    source: Source, facts: Facts, stats: bool, hashed: bool, progress: Progress
+) -> tuple[dict[str, Statistics], str | None]:
+    """Return the statistics of each tensor by its path, and the SHA-256, from reading once."""
+    measured: dict[str, Statistics] = {}
+    tensors = sorted((t for t in facts.tensors if stats and t.is_f32), key=lambda t: t.offset)
+    total = source.size if hashed else sum(tensor.length for tensor in tensors)
+    if not tensors and not hashed:
+        return measured, None
+    what = "Measuring" if stats else "Computing the SHA-256"
+    with progress(what, total) as count, Reading(source, count, hashed=hashed) as reading:
+        for tensor in tensors:
+            from converter.numeric.statistics import measure  # which a look at the file spares
+
+            many = tensor.path.rpartition(".")[2] in MANY_MAGNITUDES
+            measured[tensor.path] = measure(reading.blocks(tensor.data), magnitudes=many)
+        return measured, reading.sha256()
 
 
 def _unread(facts: Facts) -> int:

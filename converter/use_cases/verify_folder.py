@@ -151,7 +151,7 @@ def _file_differences(
     file: PlannedFile, folder: Folder, manifest: Manifest, progress: Callable[[int], object]
 ) -> Iterator[str]:
     with Source.open(folder.path_of(file.name)) as source, Digest() as digest:
-        differing = list(content_differences(file, source, progress, digest.update))
+        differing = list(content_differences(file, source, progress, digest.give))
         yield from differing
         listed = None if differing else Listed(source.size, digest.hexdigest())
         source.check_unchanged()

@@ -9,7 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -249,3 +253,77 @@ def test_memory_is_that_of_a_block(out: Path) -> None:
     assert int(done.stdout) < 20_000  # KiB
     with pytest.raises(FormatError):
         check_folder(out.parent)
+
+
+BLOCKS = [bytes([number]) * (1 << 20) for number in range(8)]
+
+
+@pytest.mark.parametrize("failing", [0, 1, 4, 7])
+def test_a_disk_that_is_full_is_noticed_behind(
+    failing: int, out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large blocks are written in a thread, while the next ones are made."""
+    pwrite, calls = os.pwrite, Counter[threading.Thread]()
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        if calls.total() == failing:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        calls[threading.current_thread()] += 1
+        return pwrite(descriptor, data, offset)
+
+    def attempt() -> None:
+        with FolderOutput(out) as output:
+            output.file("a.bin", len(BLOCKS) << 20).write(BLOCKS)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(ConversionError) as caught:
+        attempt()
+    assert caught.value.file == str(out / "a.bin")
+    assert "the disk is full" in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert list(folder.iterdir()) == []
+    assert threading.current_thread() not in calls
+
+
+def test_a_file_is_not_closed_while_it_is_written_to(
+    out: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number may be another file's by then: also if a signal ends the wait for the thread."""
+    pwrite, close, shutdown = os.pwrite, os.close, ThreadPoolExecutor.shutdown
+    events: list[tuple[str, int]] = []
+    at_work = threading.Event()
+    pools = []
+
+    def slow(descriptor: int, data: bytes, offset: int) -> int:
+        at_work.set()
+        time.sleep(0.1)
+        events.append(("written", descriptor))
+        return pwrite(descriptor, data, offset)
+
+    def closing(descriptor: int) -> None:
+        events.append(("closed", descriptor))
+        close(descriptor)
+
+    def interrupted(pool: ThreadPoolExecutor, **_options: bool) -> None:
+        pools.append(pool)
+        raise KeyboardInterrupt
+
+    def blocks() -> Iterator[bytes]:
+        yield from BLOCKS[:3]
+        at_work.wait()
+        raise KeyboardInterrupt
+
+    def attempt() -> None:
+        with FolderOutput(out) as output:
+            output.file("a.bin", len(BLOCKS) << 20).write(blocks())
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    monkeypatch.setattr(os, "close", closing)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attempt()
+    for pool in pools:
+        shutdown(pool)
+    writes = [place for place, event in enumerate(events) if event[0] == "written"]
+    assert events[writes[-1] + 1 :].count(("closed", events[writes[-1]][1])) == 1
+    assert list(folder.iterdir()) == []

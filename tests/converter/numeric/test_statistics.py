@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.numeric import in_order as module
 from converter.numeric.statistics import Histogram, Statistics, measure
-from ggcp_schema import FormatError, Source, Span
 
 BLOCK = 1 << 18
 """Elements of a block of 1 MiB."""
@@ -26,29 +21,10 @@ LARGEST = float(np.finfo(np.float32).max)
 SMALLEST = 2.0**-149
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Stands for a span, in blocks of other sizes."""
-
-    parts: Sequence[npt.NDArray[np.float32]]
-
-    @property
-    def length(self) -> int:
-        return 4 * sum(part.size for part in self.parts)
-
-    def blocks(self) -> Iterator[bytes]:
-        for part in self.parts:
-            if part.size:
-                yield part.astype("<f4").tobytes()
-
-
 def measured(*parts: Any, magnitudes: bool = False) -> Statistics:
     """Measure values, each part of them as a block of its own."""
-    blocks = Blocks([np.asarray(part, np.float32).reshape(-1) for part in parts])
-    counted: list[int] = []
-    found = measure(blocks, magnitudes=magnitudes, progress=counted.append)  # type: ignore[arg-type]
-    assert counted == [4 * part.size for part in blocks.parts if part.size]
-    return found
+    blocks = [np.asarray(part, "<f4").reshape(-1).tobytes() for part in parts]
+    return measure((block for block in blocks if block), magnitudes=magnitudes)
 
 
 def exactly(values: Sequence[float]) -> dict[str, Any]:
@@ -186,47 +162,15 @@ def mixed(size: int) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("magnitudes", [False, True])
-def test_no_bit_depends_on_the_threads(
-    magnitudes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_of_which_not_all_is_finite(magnitudes: bool) -> None:
     values = mixed(9 * BLOCK + 777)
-    path = tmp_path / "values"
-    path.write_bytes(values.astype("<f4").tobytes())
-    wait = np.random.default_rng(4)
-    count_nonzero = np.count_nonzero
-
-    def slow(array: Any) -> Any:
-        time.sleep(wait.random() / 100)
-        return count_nonzero(array)
-
-    found = []
-    with Source.open(path) as source:
-        span = Span(source, 0, values.nbytes, (values.size,))
-        for cores in (0, 1, 2, 3, 4):
-            with monkeypatch.context() as patch:
-                if cores:
-                    patch.setattr(module, "_cores", lambda cores=cores: cores)
-                    patch.setattr(np, "count_nonzero", slow)
-                else:
-                    patch.setattr("converter.numeric.statistics.in_order", map)
-                found.append(measure(span, magnitudes=magnitudes, progress=lambda _count: None))
-    assert found[1:] == found[:1] * 4
-    assert found[0].nan == int(np.isnan(values).sum())
-    assert found[0].infinities == int(np.isinf(values).sum())
+    found = measured(*np.split(values, range(BLOCK, values.size, BLOCK)), magnitudes=magnitudes)
+    assert found.nan == int(np.isnan(values).sum())
+    assert found.infinities == int(np.isinf(values).sum())
     wide = values[np.isfinite(values)].astype(np.float64)
-    assert found[0].mean == pytest.approx(wide.mean(), rel=1e-12)
-    assert found[0].deviation == pytest.approx(wide.std(), rel=1e-13)
-    histogram = found[0].histogram
+    assert found.zeros == int((wide == 0).sum())
+    assert found.mean == pytest.approx(wide.mean(), rel=1e-12)
+    assert found.deviation == pytest.approx(wide.std(), rel=1e-13)
+    histogram = found.histogram
     assert histogram is not None
-    assert sum(histogram.counts) == wide.size - magnitudes * found[0].zeros
-
-
-def test_a_file_that_was_cut_while_it_was_read(tmp_path: Path) -> None:
-    path = tmp_path / "values"
-    path.write_bytes(bytes(20 * BLOCK))
-    with Source.open(path) as source:
-        span = Span(source, 0, 4 * 9 * BLOCK, (9 * BLOCK,))
-        with pytest.raises(FormatError) as caught:
-            measure(span, magnitudes=False, progress=lambda _count: None)
-    assert caught.value.offset == 20 * BLOCK
-    assert caught.value.found == "0 bytes and the end of the file"
+    assert sum(histogram.counts) == wide.size - magnitudes * found.zeros

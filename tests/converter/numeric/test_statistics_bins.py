@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from converter.numeric.statistics import Histogram, Statistics, measure
-from ggcp_schema import Source, Span
 
 BLOCK = 1 << 18
 FIRST = np.resize(np.arange(1920), BLOCK)  # 1,920 bins, 1 wide
@@ -19,9 +17,8 @@ PASSES, REST = divmod(BLOCK, 1920)
 def measured(*blocks: npt.NDArray[Any]) -> Statistics:
     """Measure blocks of a mebibyte, the last of which may be shorter."""
     data = b"".join(block.astype("<f4").tobytes() for block in blocks)
-    with Source.over(io.BytesIO(data)) as source:
-        span = Span(source, 0, len(data), (len(data) // 4,))
-        return measure(span, magnitudes=False, progress=lambda _count: None)
+    size = 4 * BLOCK
+    return measure((data[at : at + size] for at in range(0, len(data), size)), magnitudes=False)
 
 
 def counts(low: int, width: int, bins: int, top: int) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from converter.numeric.statistics import measure
 from converter.report.html import as_html
 from converter.report.json import as_json
 from converter.report.text import as_text
-from ggcp_schema import FormatError, Source, Span, parse
+from ggcp_schema import FormatError, Source, parse
 from ggcp_schema.synthetic import Synthetic
 
 REAL = [
@@ -179,30 +179,25 @@ def test_statistics_are_those_of_numpy(name: str, fixtures: Path) -> None:
         assert sum(bins["counts"] if bins else []) == count - zeros * (magnitudes or bins is None)
 
 
-def statistics_of(values: Any, folder: Path, *, magnitudes: bool = False) -> Any:
-    array = np.asarray(values, "<f4")
-    path = folder / "values"
-    path.write_bytes(array.tobytes())
-    with Source.open(path) as source:
-        span = Span(source, 0, array.nbytes, (array.size,))
-        return measure(span, magnitudes=magnitudes, progress=lambda _count: None)
+def statistics_of(values: Any, *, magnitudes: bool = False) -> Any:
+    return measure((np.asarray(values, "<f4").tobytes(),), magnitudes=magnitudes)
 
 
-def test_statistics_of_what_is_no_number(tmp_path: Path) -> None:
-    found = statistics_of([math.nan, -math.inf, 3, -0.0, math.inf, 5, 0, math.inf], tmp_path)
+def test_statistics_of_what_is_no_number() -> None:
+    found = statistics_of([math.nan, -math.inf, 3, -0.0, math.inf, 5, 0, math.inf])
     assert (found.nan, found.infinities, found.zeros) == (1, 3, 2)
     assert (found.minimum, found.maximum, found.mean) == (0, 5, 2)
     assert found.deviation == pytest.approx(math.sqrt(4.5))
     assert sum(found.histogram.counts) == 4
-    nothing = statistics_of([math.nan] * 3, tmp_path)
+    nothing = statistics_of([math.nan] * 3)
     assert (nothing.minimum, nothing.norm, nothing.histogram, nothing.nan) == (None, None, None, 3)
 
 
-def test_statistics_of_one_value_and_of_the_largest_and_smallest(tmp_path: Path) -> None:
-    alone = statistics_of([2.5] * 7, tmp_path)
+def test_statistics_of_one_value_and_of_the_largest_and_smallest() -> None:
+    alone = statistics_of([2.5] * 7)
     assert (alone.minimum, alone.deviation, alone.histogram.counts) == (2.5, 0, (7,))
     largest = float(np.finfo(np.float32).max)
-    far = statistics_of([-largest, largest, 1e-45], tmp_path)
+    far = statistics_of([-largest, largest, 1e-45])
     assert far.norm == pytest.approx(largest * math.sqrt(2))
     assert sum(far.histogram.counts) == 3
 
@@ -211,7 +206,7 @@ def test_statistics_over_many_blocks(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     parts = (np.full(300_000, 7.0), random.normal(3, 1e-3, 300_000), random.normal(0, 2, 300_000))
     values = np.concatenate(parts).astype("<f4")
-    found = statistics_of(values, tmp_path)
+    found = statistics_of(values)
     wide = values.astype(np.float64)
     assert found.mean == pytest.approx(wide.mean(), rel=1e-13)
     assert found.deviation == pytest.approx(wide.std(), rel=1e-13)
@@ -225,7 +220,7 @@ def test_statistics_over_many_blocks(tmp_path: Path) -> None:
 
 def test_magnitudes_are_powers_of_two(tmp_path: Path) -> None:
     values = np.random.default_rng(2).normal(0, 1, 300_000).astype("<f4") ** 5
-    found = statistics_of([0, *values], tmp_path, magnitudes=True).histogram
+    found = statistics_of([0, *values], magnitudes=True).histogram
     exponents = np.frexp(values[values != 0])[1] - 1
     exponents = np.maximum(exponents, -127)  # all that is not normal is in one bin
     expected = np.bincount(exponents - exponents.min())
