@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
+from ggcp_schema import Span
+from ggcp_schema.language.source import BLOCK_BYTES
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -60,6 +63,21 @@ def in_order(
                 yield function(block)
             yield from _results(waiting, threads)
         yield from _results(waiting, 0)
+
+
+def read_ahead(span: Span) -> Iterator[bytes]:
+    """Yield the bytes of a span in order, in blocks, of which the next one is read meanwhile.
+
+    Raises:
+        FormatError: the file ends before, or cannot be read.
+    """
+    end = span.offset + span.length
+
+    def read(offset: int) -> bytes:
+        return span.source.read_at(offset, min(BLOCK_BYTES, end - offset))
+
+    # One thread: some sources have one place that they read from.
+    yield from in_order(read, range(span.offset, end, BLOCK_BYTES), 1)
 
 
 def _results(waiting: deque[Future[Result]], left: int) -> Iterator[Result]:

@@ -8,9 +8,8 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 
-from converter.threads import Behind, in_order
+from converter.threads import Behind, read_ahead
 from ggcp_schema import Source, Span
-from ggcp_schema.language.source import BLOCK_BYTES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -84,11 +83,7 @@ class Reading:
             pass
 
     def _up_to(self, end: int) -> Iterator[bytes]:
-        def read(offset: int) -> bytes:
-            return self._source.read_at(offset, min(BLOCK_BYTES, end - offset))
-
-        # One thread: some sources have one place that they read from.
-        for block in in_order(read, range(self._place, end, BLOCK_BYTES), 1):
+        for block in read_ahead(Span(self._source, self._place, end - self._place, ())):
             if self._digest is not None:
                 self._digest.give(block)
             self._place += len(block)

@@ -20,6 +20,7 @@ import numpy as np
 from converter.numeric.spread import Spread, spread_of
 from converter.parts import ELEMENT_BYTES, Array, elements
 from converter.snapshot import Optimizer, Snapshot
+from converter.threads import read_ahead
 from ggcp_schema import Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.source import BLOCK_BYTES
@@ -278,7 +279,7 @@ def _measure(span: Span, limit: int | None) -> tuple[int, Spread]:
     # Fresh memory for each block would cost more than the rest.
     most = BLOCK_BYTES // ELEMENT_BYTES
     narrow, wide = np.empty(most, np.float32), np.empty(most, np.float64)
-    for block in span.blocks():
+    for block in read_ahead(span):
         values: npt.NDArray[np.float32] = np.frombuffer(block, "<f4")
         with np.errstate(invalid="ignore"):
             if not 0 < values.min() <= values.max() < np.inf:  # no comparison with NaN is true
