@@ -100,14 +100,9 @@ def measure(blocks: Iterable[bytes], *, magnitudes: bool) -> Statistics:
         if room.size < values.size:
             room = np.empty(values.size)
         wide = room[: values.size]
-        of_block = 0
-        if low <= 0 <= high:
-            is_zero = np.equal(values, 0, out=wide.view(np.bool_)[: values.size])
-            of_block = int(np.count_nonzero(is_zero))
-        zeros += of_block
+        zeros += bins.add(_Block(values, wide, low, high))
         np.copyto(wide, values)
         spread += spread_of(wide)
-        bins.add(_Block(values, wide, low, high, of_block))
     if not spread.count:
         return Statistics(None, None, None, None, None, zeros, nan, infinities, None)
     return Statistics(
@@ -131,14 +126,17 @@ class _Block(NamedTuple):
         wide: an array as long, to compute in.
         minimum: the smallest.
         maximum: the largest.
-        zeros: how many are zero.
     """
 
     values: F32Array
     wide: F64Array
     minimum: float
     maximum: float
-    zeros: int
+
+    def zeros(self) -> int:
+        """Return how many are zero."""
+        is_zero = self.wide.view(np.bool_)[: self.values.size]
+        return int(np.count_nonzero(np.equal(self.values, 0, out=is_zero)))
 
 
 class _Linear:
@@ -149,8 +147,9 @@ class _Linear:
         self._low = 0.0
         self._width = 0.0
 
-    def add(self, block: _Block) -> None:
-        """Count a block, in bins that grow until they hold all of it."""
+    def add(self, block: _Block) -> int:
+        """Count a block, in bins that grow until they hold all of it, and return its zeros."""
+        zeros = block.zeros() if block.minimum <= 0 <= block.maximum else 0
         self._reach(block.minimum, block.maximum)
         wide = block.wide
         np.copyto(wide, block.values)
@@ -161,6 +160,7 @@ class _Linear:
         counts = np.bincount(places, minlength=_FINE_BINS + 1)
         counts[_FINE_BINS - 1] += counts[_FINE_BINS]  # by rounding up
         self._counts += counts[:_FINE_BINS]
+        return zeros
 
     def _reach(self, low: float, high: float) -> None:
         if not self._width:
@@ -208,15 +208,18 @@ class _Magnitudes:
     def __init__(self) -> None:
         self._counts: Counts = np.zeros(256, np.intp)
 
-    def add(self, block: _Block) -> None:
-        """Count a block, but for its zeros, which share a bin with small numbers."""
+    def add(self, block: _Block) -> int:
+        """Count a block, but for its zeros, and return how many these are."""
         size = block.values.size
         bits = block.wide.view(np.uint32)[:size]
         exponents = block.wide.view(np.uint8)[4 * size : 5 * size]
         np.right_shift(block.values.view("<u4"), 23, out=bits)
         np.copyto(exponents, bits, casting="unsafe")  # without the sign, which is the ninth bit
-        self._counts += _counted(exponents, block.wide)
-        self._counts[0] -= block.zeros
+        counts = _counted(exponents, block.wide)
+        zeros = block.zeros() if counts[0] else 0  # they share a bin with small numbers
+        counts[0] -= zeros
+        self._counts += counts
+        return zeros
 
     def histogram(self) -> Histogram | None:
         used = np.flatnonzero(self._counts)
@@ -241,8 +244,10 @@ def _counted(exponents: npt.NDArray[np.uint8], wide: F64Array) -> Counts:
     paired = exponents.size // 2 * 2 if exponents.size >= 1 << 16 else 0
     counts = np.bincount(exponents[paired:], minlength=256)
     if paired:
+        most = int(exponents[:paired].max()) + 1
         places = wide.view(np.intp)[: paired // 2]
         np.copyto(places, exponents[:paired].view(np.uint16))
-        pairs = np.bincount(places, minlength=1 << 16).reshape(256, 256)
-        counts += pairs.sum(axis=0) + pairs.sum(axis=1)
+        pairs = np.bincount(places, minlength=most * 256).reshape(most, 256)
+        counts += pairs.sum(axis=0)
+        counts[:most] += pairs.sum(axis=1)
     return counts
