@@ -40,9 +40,16 @@ CALLS = ("CALL", "CALL_FUNCTION", "CALL_FUNCTION_EX", "CALL_KW", "CALL_METHOD")
 LOOKING = {dis.opmap[name] for name in (*CALLS, "RESUME", "JUMP_BACKWARD") if name in dis.opmap}
 """After these CPython looks whether a signal came."""
 
-FILES = {"a.bin": b"abc", "b.json": b"{}"}
+FILES = {"a.bin": bytes(1 << 16), "b.json": b"{}"}  # the first is hashed and written by threads
 
-WALKED = ("/converter/disk/", "/converter/cli/", "/converter/use_cases/", "/gguf_io/writer.py")
+WALKED = (
+    "/converter/disk/",
+    "/converter/cli/",
+    "/converter/use_cases/",
+    "/converter/threads.py",
+    "/concurrent/futures/",
+    "/gguf_io/writer.py",
+)
 START = "listen"
 """Until this function is done the signals end the process, which has done nothing yet."""
 
