@@ -1,7 +1,8 @@
 """Measures the elements of a tensor in one pass, in blocks of bounded size.
 
-In the caller's thread alone: what counts (``numpy.bincount``) does not let other threads work for
-half of its time, so that two take as long as one. A second core has the SHA-256 to compute.
+In the caller's thread alone: the steps are so short, and ``numpy.bincount`` keeps Python's lock for
+so much of its time, that two threads wait for each other as long as they work. The other cores have
+the file to read and its SHA-256 to compute.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Only medians and their ratios mean anything: absolute times depend on the machin
 from __future__ import annotations
 
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -75,13 +76,14 @@ def in_turns(
     """
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     names = list(commands)
+    order = random.Random(1)  # nobody always comes after the same one
     for number in range(rounds + 1):
+        order.shuffle(names)
         for name in names:
             before()
             result = run(commands[name])
             if number:
                 runs[name].append(result)
-        names.append(names.pop(0))  # nobody always comes after the same one
     return runs
 
 
