@@ -27,8 +27,11 @@ _FEW_BLOCKS = 2
 _LARGE_BYTES = 1 << 16
 """From here on a single block is."""
 
-_MOST_WAITING = 6
+_MOST_WAITING = 4
 """Blocks that are held because nothing was done with them yet, beside the one in work."""
+
+AHEAD_BYTES = 2 * BLOCK_BYTES
+"""What is read ahead at once: in smaller blocks two threads look for each other too often."""
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -68,16 +71,18 @@ def in_order(
 def read_ahead(span: Span) -> Iterator[bytes]:
     """Yield the bytes of a span in order, in blocks, of which the next one is read meanwhile.
 
+    All but the last are ``AHEAD_BYTES`` long.
+
     Raises:
         FormatError: the file ends before, or cannot be read.
     """
     end = span.offset + span.length
 
     def read(offset: int) -> bytes:
-        return span.source.read_at(offset, min(BLOCK_BYTES, end - offset))
+        return span.source.read_at(offset, min(AHEAD_BYTES, end - offset))
 
     # One thread: some sources have one place that they read from.
-    yield from in_order(read, range(span.offset, end, BLOCK_BYTES), 1)
+    yield from in_order(read, range(span.offset, end, AHEAD_BYTES), 1)
 
 
 def _results(waiting: deque[Future[Result]], left: int) -> Iterator[Result]:

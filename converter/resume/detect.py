@@ -20,7 +20,7 @@ import numpy as np
 from converter.numeric.spread import Spread, spread_of
 from converter.parts import ELEMENT_BYTES, Array, elements
 from converter.snapshot import Optimizer, Snapshot
-from converter.threads import read_ahead
+from converter.threads import AHEAD_BYTES, read_ahead
 from ggcp_schema import Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.source import BLOCK_BYTES
@@ -277,7 +277,7 @@ def _measure(span: Span, limit: int | None) -> tuple[int, Spread]:
         span = elements(span, 0, min(span.length, limit) // ELEMENT_BYTES)
     zeros, spread = 0, Spread()
     # Fresh memory for each block would cost more than the rest.
-    most = BLOCK_BYTES // ELEMENT_BYTES
+    most = AHEAD_BYTES // ELEMENT_BYTES
     narrow, wide = np.empty(most, np.float32), np.empty(most, np.float64)
     for block in read_ahead(span):
         values: npt.NDArray[np.float32] = np.frombuffer(block, "<f4")

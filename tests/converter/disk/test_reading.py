@@ -43,12 +43,12 @@ def test_spans_on_the_way(hashed: bool, path: Path, asked: list[tuple[int, int]]
         for offset, length in SPANS:
             blocks = list(reading.blocks(Span(source, offset, length, ())))
             assert b"".join(blocks) == CONTENT[offset : offset + length]
-            assert all(len(block) == 1 << 20 for block in blocks[:-1])
+            assert all(len(block) == 2 << 20 for block in blocks[:-1])
         found = reading.sha256()
     assert found == (hashlib.sha256(CONTENT).hexdigest() if hashed else None)
     expected = len(CONTENT) if hashed else sum(length for _, length in SPANS)
     assert sum(seen) == sum(length for _, length in asked) == expected
-    assert max(length for _, length in asked) == 1 << 20
+    assert max(length for _, length in asked) == 2 << 20
 
 
 def test_a_span_that_begins_before_the_last_ended(path: Path) -> None:
@@ -70,8 +70,8 @@ def test_a_file_that_was_cut_while_it_was_read(path: Path) -> None:
         blocks = reading.blocks(Span(source, 0, 9 << 20, ()))
         next(blocks)
         with path.open("r+b") as file:
-            file.truncate(5 << 20)
+            file.truncate(6 << 20)
         with pytest.raises(FormatError) as caught:
             list(blocks)
-    assert caught.value.offset == 5 << 20
+    assert caught.value.offset == 6 << 20
     assert caught.value.found == "0 bytes and the end of the file"
