@@ -315,7 +315,7 @@ def _inspect(command: argparse.ArgumentParser) -> None:
         "--stats",
         action="store_true",
         help="read everything: SHA-256, and smallest, largest, mean, standard deviation, zeros, "
-        "NaN and infinities of each tensor",
+        "NaN and infinities of each tensor; of a folder made by export whether it is unchanged",
     )
     command.add_argument(
         "--no-tensors",

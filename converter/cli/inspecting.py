@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MADE_FOR_PYTORCH = "a folder for PyTorch and transformers, made by ggcp"
 
+CHANGED = "changed since ggcp made it; look at it alone"
+
 _ONE_FILE = {"html": "--html", "everything": "--all", "table": "--tensors"}
 """What a list of files has no room for."""
 
@@ -47,18 +49,36 @@ def inspect(options: Namespace) -> int:
 
 
 def _made(name: str, manifest: Mapping[str, Any], options: Namespace) -> int:
-    """Say that ggcp made a folder, and what for."""
+    """Say that ggcp made a folder, what for, and with --stats whether it is as it was made."""
     from converter.report.json import folder_as_json
     from converter.shell import shell_word
 
+    error = _change(name, options)
     if options.json:
-        say_json(folder_as_json(name, manifest))
-    elif not options.quiet:
-        said = [f"{name}: {MADE_FOR_PYTORCH}", "", "What you can do next"]
+        say_json(folder_as_json(name, manifest, checked=options.stats, error=error))
+    elif error is None and not options.quiet:
+        said = [f"{name}: {MADE_FOR_PYTORCH}"]
+        if options.stats:
+            said += ["Whole: every file is as it was written"]
+        said += ["", "What you can do next"]
         said += [f"  # Run it, or go on with its training: {name}/README.md has the code"]
         said += ["  # Compare it with the checkpoint it was made from"]
         say(*by_role([*said, f"  ggcp verify CHECKPOINT {shell_word(name)}"]))
+    if error is not None:
+        raise error
     return 0
+
+
+def _change(folder: str, options: Namespace) -> FormatError | None:
+    """Return the first thing in a folder that is not as it was written; with --stats alone."""
+    from converter.disk.checking import check_folder
+
+    try:
+        if options.stats:
+            check_folder(folder, terminal.bar)
+    except FormatError as error:
+        return error
+    return None
 
 
 def _report(name: str, options: Namespace, *, identify: bool, beside: bool = True) -> Report:
@@ -151,8 +171,10 @@ def _many(names: list[str], options: Namespace) -> int:
             shown.json(refused_as_json(name, found))
         else:
             checkpoints += 1
-            shown.text(listing.other(name, MADE_FOR_PYTORCH))
-            shown.json(folder_as_json(name, found))
+            error = _change(name, options)
+            wrong = wrong or error is not None
+            shown.text(listing.other(name, MADE_FOR_PYTORCH if error is None else CHANGED))
+            shown.json(folder_as_json(name, found, checked=options.stats, error=error))
     shown.end(listing.footnotes())
     if not checkpoints:
         LOGGER.error("none of these files is a checkpoint; ggcp inspect FILE says more of each")

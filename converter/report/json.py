@@ -106,22 +106,32 @@ def refused_as_json(file: str, error: FormatError) -> dict[str, Any]:
     }
 
 
-def folder_as_json(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def folder_as_json(
+    name: str,
+    manifest: Mapping[str, Any],
+    *,
+    checked: bool = False,
+    error: FormatError | None = None,
+) -> dict[str, Any]:
     """Return what a folder that ggcp made says of itself, as JSON values.
 
     Args:
         name: of the folder.
         manifest: what stands in it.
+        checked: whether its files were compared with that.
+        error: the first difference.
     """
-    values: dict[str, Any] = {
+    wrong = None
+    if error is not None:
+        wrong = {"file": printable(error.file or ""), **_members(error)}
+    return {
         "format": FORMAT,
         "file": {"name": printable(name), "bytes": None},
         "kind": "folder",
-        "complete": None,
-        "error": None,
+        "complete": error is None if checked else None,
+        "error": wrong,
         "manifest": _plain(manifest),
     }
-    return values
 
 
 def _identity(report: Report) -> dict[str, str]:

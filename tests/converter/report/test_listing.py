@@ -194,6 +194,54 @@ class TestAFolderThatGgcpMade:
             )
         )
 
+    def test_whether_it_is_unchanged(self, made: Path) -> None:
+        # Of "abc", as FIPS 180-4 has it.
+        sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        manifest = {"made": {}, "files": {"a.pt": {"size": 3, "sha256": sha256}}}
+        folder = made / "my model"
+        (folder / "ggcp.json").write_text(json.dumps(manifest))
+        (folder / "model.safetensors").rename(folder / "a.pt")
+        (folder / "a.pt").write_bytes(b"abc")
+        code, text, error = listed(made, "my model", "--stats")
+        assert (code, error) == (0, "")
+        assert text.splitlines()[:3] == [
+            "my model: a folder for PyTorch and transformers, made by ggcp",
+            "Whole: every file is as it was written",
+            "",
+        ]
+        shown = json.loads(run("inspect", "my model", "--json", "--stats", cwd=made).stdout)
+        assert (shown["complete"], shown["error"]) == (True, None)
+        (folder / "a.pt").write_bytes(b"abd")
+        other = "a52d159f262b2c6ddb724a61840befc36eb30c88877a4030b65cbe86298449c9"
+        hint = (
+            "the folder was changed after it was written; give a folder that ggcp wrote, or write "
+            "it again from the checkpoint"
+        )
+        assert listed(made, "my model", "--stats") == (
+            1,
+            "",
+            f"ggcp: my model/a.pt: sha256: expected {sha256}, found {other}; {hint}\n",
+        )
+        done = run("inspect", "my model", "--json", "--stats", cwd=made)
+        shown = json.loads(done.stdout)
+        assert (done.returncode, shown["complete"]) == (1, False)
+        assert shown["error"] == {
+            "file": "my model/a.pt",
+            "path": "sha256",
+            "offset": None,
+            "expected": sha256,
+            "found": other,
+            "hint": hint,
+        }
+        (made / "a.bin").write_bytes(checkpoint(1).data)
+        code, text, error = listed(made, "a.bin", "my model", "--stats")
+        assert (code, error) == (1, "")
+        assert text.splitlines()[2].split("  ")[-1].strip() == (
+            "changed since ggcp made it; look at it alone"
+        )
+        code, text, error = listed(made, "a.bin", "my model")
+        assert (code, error) == (0, "")  # nothing is read
+
     @pytest.mark.parametrize("text", ["", "[]", '{"files": {}}', '{"format"', "[" * 100_000, "\0"])
     def test_another_file_of_that_name(self, text: str, made: Path) -> None:
         (made / "my model" / "ggcp.json").write_text(text)
