@@ -145,8 +145,8 @@ class Behind:
 
     def _settle(self, most: int) -> None:
         """Wait until at most so many blocks are left, and raise what was raised."""
-        while self._waiting and (len(self._waiting) > most or self._waiting[0].done()):
-            self._waiting.popleft().result()
+        for _ in _results(self._waiting, most):
+            pass
 
 
 def _cores() -> int:

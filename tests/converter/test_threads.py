@@ -6,6 +6,8 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,12 @@ def limit_threads(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading.Thread, "start", limited)
 
 
+def test_one_core_has_no_use_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_cores", lambda: 1)
+    workers = set(in_order(lambda _block: threading.current_thread(), range(50)))
+    assert workers == {threading.current_thread()}
+
+
 @pytest.mark.parametrize("wrong", [0, 1, 7, 49])
 def test_an_error_comes_in_its_place(wrong: int, cores: int) -> None:
     def inverse(number: int) -> float:
@@ -142,8 +150,33 @@ def test_one_block_after_the_other(threads: int, monkeypatch: pytest.MonkeyPatch
     assert workers - {threading.current_thread()} != set() if threads else len(workers) == 1
 
 
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_thread_that_takes_no_more(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when Python is about to end: what was given before is done before."""
+    submit, asked, done = ThreadPoolExecutor.submit, 0, []
+
+    def limited(pool: ThreadPoolExecutor, *work: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > left:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return submit(pool, *work)
+
+    def slowly(block: bytes) -> None:
+        time.sleep(1e-3)
+        done.append(block)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", limited)
+    with Behind(slowly) as behind:
+        for block in blocks():
+            behind.give(block)
+        behind.wait()
+    assert done == blocks()
+    assert asked == left + 1
+
+
 def test_few_blocks_wait_to_be_done() -> None:
-    """Six, so that memory does not grow with a file whose disk is slow."""
+    """Four, and one that is in work, so that memory does not grow where the disk is slow."""
     given = 0
     behind_by = []
 
@@ -156,7 +189,7 @@ def test_few_blocks_wait_to_be_done() -> None:
             given += 1
             behind.give(bytes(LARGE))
         behind.wait()
-    assert 1 < max(behind_by) <= 6
+    assert max(behind_by) == 5
 
 
 @pytest.mark.parametrize("size", [1, LARGE])

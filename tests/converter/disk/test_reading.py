@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,24 @@ def test_spans_on_the_way(hashed: bool, path: Path, asked: list[tuple[int, int]]
     expected = len(CONTENT) if hashed else sum(length for _, length in SPANS)
     assert sum(seen) == sum(length for _, length in asked) == expected
     assert max(length for _, length in asked) == 2 << 20
+
+
+def test_one_place_is_read_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some sources have one place that they read from, such as any on Windows."""
+    read_at, reading_now, most = Source.read_at, 0, 0
+
+    def slowly(self: Source, offset: int, length: int) -> bytes:
+        nonlocal reading_now, most
+        reading_now += 1
+        most = max(most, reading_now)
+        time.sleep(0.01)
+        reading_now -= 1
+        return read_at(self, offset, length)
+
+    monkeypatch.setattr(Source, "read_at", slowly)
+    with Source.open(path) as source, Reading(source, lambda _count: None) as reading:
+        assert reading.sha256() == hashlib.sha256(CONTENT).hexdigest()
+    assert most == 1
 
 
 def test_a_span_that_begins_before_the_last_ended(path: Path) -> None:

@@ -122,6 +122,18 @@ def test_one_value_has_one_bin(value: float, magnitudes: bool) -> None:
         assert found.histogram.counts == (count,)
 
 
+@pytest.mark.parametrize("size", [2, 10_000, BLOCK])
+@pytest.mark.parametrize(("near", "apart"), [(1, 2.0**-23), (-(2.0**20), 2.0**-3), (3, 2.0**-9)])
+def test_the_deviation_of_numbers_that_are_nearly_equal(
+    near: float, apart: float, size: int
+) -> None:
+    """Half of them are farther by so little that their squares differ in the last digits alone."""
+    values = np.full(size, near, np.float32)
+    values[::2] += np.float32(apart)
+    found = measured(values, values[:0], values)
+    assert found.deviation == pytest.approx(apart / 2, rel=1e-9, abs=0)
+
+
 @pytest.mark.parametrize("size", [1, 2, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, BLOCK - 1, BLOCK])
 def test_magnitudes_of_blocks_of_any_length(size: int) -> None:
     """Long blocks are counted in pairs, of which one element may be left."""
