@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_spans_on_the_way(hashed: bool, path: Path, asked: list[tuple[int, int]]
     expected = len(CONTENT) if hashed else sum(length for _, length in SPANS)
     assert sum(seen) == sum(length for _, length in asked) == expected
     assert max(length for _, length in asked) == 2 << 20
+
+
+def test_its_threads_end_with_it(path: Path) -> None:
+    before = threading.active_count()
+    with Source.open(path) as source, Reading(source, lambda _count: None) as reading:
+        blocks = reading.blocks(Span(source, 0, len(CONTENT), ()))
+        next(blocks)
+        assert threading.active_count() > before
+        del blocks
+    assert threading.active_count() == before
 
 
 def test_one_place_is_read_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

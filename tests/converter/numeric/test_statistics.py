@@ -131,7 +131,7 @@ def test_the_deviation_of_numbers_that_are_nearly_equal(
     values = np.full(size, near, np.float32)
     values[::2] += np.float32(apart)
     found = measured(values, values[:0], values)
-    assert found.deviation == pytest.approx(apart / 2, rel=1e-9, abs=0)
+    assert found.deviation == pytest.approx(apart / 2, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize("size", [1, 2, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, BLOCK - 1, BLOCK])

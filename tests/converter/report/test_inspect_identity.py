@@ -103,28 +103,48 @@ def test_a_date_that_no_calendar_has(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert report.modified is None
 
 
-def test_it_is_read_in_blocks_with_progress(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_not_asked_for_shows_no_progress(tmp_path: Path) -> None:
+    path = tmp_path / "in.bin"
+    path.write_bytes(checkpoint(1).data)
+
+    def progress(description: str, _total: int) -> Any:
+        raise AssertionError(description)
+
+    assert inspect(path, progress=progress).error is None
+
+
+@pytest.mark.parametrize(
+    ("stats", "named"), [(False, "Computing the SHA-256"), (True, "Measuring")]
+)
+def test_it_is_read_once_in_blocks_with_progress(
+    stats: bool, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "large.bin"
     with path.open("wb") as file:
         Synthetic(vocabulary_size=4000, embedding_length=128, block_count=1).write(file)
     size = path.stat().st_size
     assert size > 10 << 20
-    asked, shown = [], []
+    asked: list[tuple[int, int]] = []
+    shown: list[int] = []
     read_at = Source.read_at
 
     def counting(self: Source, offset: int, length: int) -> bytes:
-        asked.append(length)
+        asked.append((offset, length))
         return read_at(self, offset, length)
 
     @contextlib.contextmanager
     def progress(description: str, total: int) -> Iterator[Any]:
-        assert (description, total) == ("Computing the SHA-256", size)
+        assert (description, total) == (named, size)
+        asked.clear()
         yield shown.append
+        end = 0
+        for offset, length in asked:
+            assert offset == end
+            assert length <= 2 << 20
+            end += length
+        assert end == size
 
     monkeypatch.setattr(Source, "read_at", counting)
-    report = inspect(path, identify=True, progress=progress)
+    report = inspect(path, stats=stats, identify=True, progress=progress)
     assert report.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert sum(shown) == size
-    assert max(asked) <= 2 << 20
