@@ -59,6 +59,21 @@ def test_a_date_of_today_says_nothing(dated: Path) -> None:
     assert ASSUMED.format("export") in done.stderr.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds", "words"),
+    [  # when one trainer had the new epsilon already, and another not yet
+        ("v0_adam_one.bin", 1_692_698_400, "1e-5"),  # date -u -d @1692698400: 22 August 2023
+        ("ggcl_v1_adam_1a5f0a30e.bin", 1_693_044_000, "5e-6"),  # 26 August 2023
+    ],
+)
+def test_each_trainer_has_dates_of_its_own(
+    name: str, seconds: int, words: str, dated: Path
+) -> None:
+    os.utime(dated / name, (0, seconds))
+    found = json.loads(run("inspect", name, "--json", cwd=dated).stdout)
+    assert found["likely_epsilon"]["words"] == words
+
+
 def test_the_commands_of_inspect_have_it(dated: Path) -> None:
     def inspected(name: str) -> dict[str, object]:
         found: dict[str, object] = json.loads(run("inspect", name, "--json", cwd=dated).stdout)
