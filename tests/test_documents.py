@@ -1,10 +1,12 @@
-"""The pages on how training goes on say what the folder of that checkpoint says."""
+"""The pages say what is so: what the folder says on how training goes on, and where files are."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
+import pytest
 from hf_folder import export, snippets
 from paths import ROOT
 
@@ -30,6 +32,20 @@ def test_the_readme_has_them(fixtures: Path, folder: Path) -> None:
     wanted = [line for line in (samples + pytorch).splitlines() if "import" not in line]
     found = snippets(ROOT / "README.md")[-2:]
     assert [tree(each) for each in found] == [tree(imports + "\n".join(wanted)), tree(trainer)]
+
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_project_are_where_they_are_said_to_be(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|docs|converter|ggcp_schema|fixtures)/[\w./-]*)", text)
+    linked = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    missing = [name for name in named if not (ROOT / name).exists()]
+    missing += [name for name in linked if not (page.parent / name).exists()]
+    missing += [name for name in re.findall(r"`(test_\w+\.py)`", text) if not any(ROOT.rglob(name))]
+    assert missing == []
 
 
 def tree(code: str) -> str:
