@@ -277,7 +277,7 @@ def _measure(span: Span, limit: int | None) -> tuple[int, Spread]:
         span = elements(span, 0, min(span.length, limit) // ELEMENT_BYTES)
     zeros, spread = 0, Spread()
     # Fresh memory for each block would cost more than the rest.
-    most = AHEAD_BYTES // ELEMENT_BYTES
+    most = min(AHEAD_BYTES, span.length) // ELEMENT_BYTES
     narrow, wide = np.empty(most, np.float32), np.empty(most, np.float64)
     for block in read_ahead(span):
         values: npt.NDArray[np.float32] = np.frombuffer(block, "<f4")
