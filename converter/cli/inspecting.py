@@ -239,7 +239,7 @@ class _Shown:
 
     def end(self, footnotes: tuple[str, ...]) -> None:
         if self._json:
-            say("]" if self._count else "[]")
+            say("]")
         elif footnotes:
             self.text("")
             for note in footnotes:

@@ -134,6 +134,16 @@ def test_an_error_takes_the_line_away(inputs: Path) -> None:
     ]
 
 
+def test_a_warning_takes_the_line_away(inputs: Path) -> None:
+    line = "convert in.bin out --resume-with plain --batch 2"
+    code, text = slowed("open", 0.8, line, inputs, NO_COLOR="1")
+    assert code == 0
+    assert "\rReading (" in text
+    lines = on_the_screen(text)
+    assert lines[0].startswith("warning: the epsilon of the norms is not in the file; ")
+    assert "Reading" not in "".join(lines)
+
+
 def test_none_on_a_pipe(inputs: Path) -> None:
     command = [sys.executable, "-c", SLOWED, "fsync", "1", "synth", "out"]
     done = subprocess.run(

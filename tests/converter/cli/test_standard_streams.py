@@ -53,6 +53,19 @@ def test_full_standard_output_is_named(inputs: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("line", ["inspect in.bin", "--help", "--version"])
+def test_where_nobody_reads_is_nobody_to_tell(line: str, inputs: Path) -> None:
+    """As of a pager that was left, or of ``head``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "converter", *line.split()]
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd=inputs, check=False
+    )
+    os.close(writing)
+    assert done.stderr == b""
+
+
 class BrokenTerminal(io.StringIO):
     """A terminal whose line broke."""
 

@@ -226,6 +226,15 @@ class TestFile:
         assert done.stdout.startswith('{\n  "format": 1,')
         assert (folder / "p.html").exists()
 
+    def test_quietly_without_the_tensors(self, fixtures: Path, folder: Path) -> None:
+        page = folder / "page.html"
+        arguments = ("inspect", fixtures / "v0_adam_one.bin", "--html", page)
+        done = run(*arguments, "--no-tensors", "--quiet")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert "attention.wq" not in page.read_text("utf-8")
+        assert run(*arguments, "--force").stdout == f"{page}: {page.stat().st_size} bytes\n"
+        assert "attention.wq" in page.read_text("utf-8")
+
     def test_an_existing_file_is_only_replaced_by_force(self, fixtures: Path, folder: Path) -> None:
         page = folder / "page.html"
         page.write_text("mine")
