@@ -8,9 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from converter.cli.describe import comparison_as_json, headline, plan_as_json
+from converter.cli.describe import comparison_as_json, headline, plan_as_json, plan_as_text
 from converter.gguf_io.comparison import Subject
-from converter.plan import Metadata, Plan
+from converter.parts import Computed
+from converter.plan import Metadata, Plan, PlannedTensor
 from converter.use_cases.comparison import Comparison
 from ggcp_schema.gguf import ValueType
 
@@ -79,8 +80,24 @@ def test_values_of_every_kind() -> None:
             Metadata("d", ValueType.ARRAY, np.array([0.5, -math.inf]), ValueType.FLOAT32),
             Metadata("\x1b[1m", ValueType.UINT32, 7),
         ),
-        (),
+        (
+            PlannedTensor("tok_embeddings", (2, 3), (Computed(24, lambda: iter(())),)),
+            PlannedTensor("norm", (2,), (Computed(8, lambda: iter(())),)),
+        ),
     )
+    assert plan_as_text(plan).split("\n") == [
+        "general.architecture  STRING            llama",
+        r"a                     STRING            x\xff\x1b",
+        "b                     FLOAT32           nan",
+        "c                     ARRAY of STRING   2 elements",
+        "d                     ARRAY of FLOAT32  2 elements",
+        r"\x1b[1m               UINT32            7",
+        "",
+        "tok_embeddings  F32  2 × 3  24 bytes",
+        "norm            F32  2      8 bytes",
+        "",
+        "2 tensors, 32 bytes of data",
+    ]
     assert plan_as_json(plan)["metadata"] == [
         {"key": "a", "type": "STRING", "value": r"x\xff\x1b"},
         {"key": "b", "type": "FLOAT32", "value": "nan"},
