@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from converter.numeric.room import Room
 from converter.parts import Computed, Part
 
 
@@ -30,12 +31,10 @@ class _Calculated:
     number: float
 
     def __call__(self) -> Iterator[bytes]:
-        wide = np.empty(0)  # one array for all blocks: fresh memory would cost more than the rest
+        room = Room()
         for block in self.part.blocks():
             values: npt.NDArray[np.float32] = np.frombuffer(block, "<f4")
-            if wide.size < values.size:
-                wide = np.empty(values.size)
-            result = wide[: values.size]
+            result = room.of(values.size)
             with np.errstate(all="ignore"):
                 np.copyto(result, values)
                 self.operation(result, self.number, out=result)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-F64Array = npt.NDArray[np.float64]
+from converter.numeric.room import F64Array
 
 _ROW = 1 << 13
 """Elements of a product: too few for the linear algebra library to start threads of its own."""

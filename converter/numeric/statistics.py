@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from converter.numeric.spread import F64Array, Spread, spread_of
+from converter.numeric.room import F64Array, Room
+from converter.numeric.spread import Spread, spread_of
 
 F32Array = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.intp]
@@ -84,7 +85,7 @@ def measure(blocks: Iterable[bytes], *, magnitudes: bool) -> Statistics:
     bins: _Magnitudes | _Linear = _Magnitudes() if magnitudes else _Linear()
     spread, minimum, maximum = Spread(), math.inf, -math.inf
     zeros = nan = infinities = 0
-    room = np.empty(0)  # one array for all blocks: fresh memory would cost as much as the rest
+    room = Room()
     for block in blocks:
         values: F32Array = np.frombuffer(block, "<f4")
         with np.errstate(invalid="ignore"):
@@ -98,9 +99,7 @@ def measure(blocks: Iterable[bytes], *, magnitudes: bool) -> Statistics:
                 continue
             low, high = float(values.min()), float(values.max())
         minimum, maximum = min(minimum, low), max(maximum, high)
-        if room.size < values.size:
-            room = np.empty(values.size)
-        wide = room[: values.size]
+        wide = room.of(values.size)
         zeros += bins.add(_Block(values, wide, low, high))
         np.copyto(wide, values)
         spread += spread_of(wide)

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from converter.numeric.room import Room
 from converter.numeric.spread import Spread, spread_of
 from converter.parts import ELEMENT_BYTES, Array, elements
 from converter.snapshot import Optimizer, Snapshot
-from converter.threads import AHEAD_BYTES, read_ahead
+from converter.threads import read_ahead
 from ggcp_schema import Span
 from ggcp_schema.enums import OptimizerType
 from ggcp_schema.language.source import BLOCK_BYTES
@@ -275,20 +276,17 @@ def _measure(span: Span, limit: int | None) -> tuple[int, Spread]:
     """Return how many elements are zero, and the spread of the others."""
     if limit is not None:
         span = elements(span, 0, min(span.length, limit) // ELEMENT_BYTES)
-    zeros, spread = 0, Spread()
-    # Fresh memory for each block would cost more than the rest.
-    most = min(AHEAD_BYTES, span.length) // ELEMENT_BYTES
-    narrow, wide = np.empty(most, np.float32), np.empty(most, np.float64)
+    zeros, spread, room = 0, Spread(), Room()
     for block in read_ahead(span):
         values: npt.NDArray[np.float32] = np.frombuffer(block, "<f4")
         with np.errstate(invalid="ignore"):
             if not 0 < values.min() <= values.max() < np.inf:  # no comparison with NaN is true
                 zeros += values.size - int(np.count_nonzero(values))
                 values = values[(values > 0) & (values < np.inf)]
-        logarithms, result = narrow[: values.size], wide[: values.size]
-        np.log(values, out=logarithms)  # 4e-6 off at most, which is far below all that counts here
-        np.copyto(result, logarithms)
-        spread += spread_of(result)
+        logarithms = room.of(values.size)
+        # In float32 they are 4e-6 off at most, which is far below all that counts here.
+        np.log(values, out=logarithms, dtype=np.float32)
+        spread += spread_of(logarithms)
     return zeros, spread
 
 

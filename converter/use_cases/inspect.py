@@ -86,11 +86,11 @@ def _read(
     total = source.size if hashed else sum(tensor.length for tensor in tensors)
     if not tensors and not hashed:
         return measured, None
+    from converter.numeric.statistics import measure  # which a look at the file spares
+
     what = "Measuring" if stats else "Computing the SHA-256"
     with progress(what, total) as count, Reading(source, count, hashed=hashed) as reading:
         for tensor in tensors:
-            from converter.numeric.statistics import measure  # which a look at the file spares
-
             many = tensor.path.rpartition(".")[2] in MANY_MAGNITUDES
             measured[tensor.path] = measure(reading.blocks(tensor.data), magnitudes=many)
         return measured, reading.sha256()
