@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import enum
+from abc import ABC, abstractmethod
 from typing import Any
 
 from ggcp_schema.tensor import ElementCount
@@ -56,19 +57,19 @@ def _in_doubt(outer: type[ast.AST], inner: type[ast.AST]) -> bool:
     return outer is ast.BitOr and inner is ast.BitAnd
 
 
-class Writer:
+class Writer(ABC):
     """Writes an expression as text; what names become, a subclass says."""
 
     division = "div"
     """The operator that divides integers."""
 
+    @abstractmethod
     def name(self, path: tuple[str, ...]) -> str:
         """Return the text for a path, whose first item is ``this`` or ``value``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def length(self, path: tuple[str, ...]) -> str:
         """Return the text for the length of what is at a path."""
-        raise NotImplementedError
 
     def constant(self, value: Any) -> str:
         """Return the text of a constant."""

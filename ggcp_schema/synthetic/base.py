@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, BinaryIO, ClassVar
@@ -31,7 +32,7 @@ _SCALARS = {
 
 
 @dataclass(frozen=True)
-class SyntheticFile:
+class SyntheticFile(ABC):
     """What a synthetic checkpoint of any kind is made of; the defaults make a small one.
 
     Attributes:
@@ -75,9 +76,9 @@ class SyntheticFile:
         }
         return {name: size for name, size in sizes.items() if size is not None}
 
+    @abstractmethod
     def _header(self) -> dict[str, Any]:
         """Return what stands before the model and is not the same in both kinds, checked."""
-        raise NotImplementedError
 
     def _zeros(self, path: str) -> int:
         """Return how many elements of a tensor were never seen in training."""
@@ -140,9 +141,9 @@ class SyntheticCheckpoint(SyntheticFile):
 
     _pairs: ClassVar[bool] = False
 
+    @abstractmethod
     def _optimizer(self, lengths: Mapping[str, int]) -> tuple[Struct, dict[str, Any]]:
         """Return the layout of the optimizer's state, and the context's members of this kind."""
-        raise NotImplementedError
 
     def _training(self, sample_count: int) -> dict[str, int]:
         tokens = sample_count * self.context_length
